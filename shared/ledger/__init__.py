@@ -1,0 +1,1 @@
+"""From pointers and staged pages to what is published: ledger partitions, daily totals, manifests."""
