@@ -1,0 +1,9 @@
+"""The function app: registers what `functions/` holds."""
+
+import azure.functions as func
+
+from functions import fetch_page, orchestrate, publish_day, seed, sweep
+
+app = func.FunctionApp()
+for part in (seed, fetch_page, orchestrate, publish_day, sweep):
+    app.register_functions(part.blueprint)

@@ -1,0 +1,12 @@
+"""What the bindings are made of, read from the app settings when the functions are indexed."""
+
+import os
+
+from shared.plan.schedule import SEED_SCHEDULE, SWEEP_SCHEDULE
+from shared.storage.connection import connection_name
+
+CONNECTION = connection_name(os.environ)
+"""The app setting (or prefix of settings) that the queue triggers connect with."""
+
+SEED = os.environ.get("COST_SEED_SCHEDULE", SEED_SCHEDULE)
+SWEEP = os.environ.get("COST_SWEEP_SCHEDULE", SWEEP_SCHEDULE)

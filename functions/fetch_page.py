@@ -1,0 +1,17 @@
+"""Queue `cost-pages`: reads one page, or closes a generation."""
+
+import azure.functions as func
+
+from functions.bindings import CONNECTION
+from functions.engine_of_process import engine
+from shared.read.fetch_page import fetch_page as step
+from shared.messages import PAGES
+
+blueprint = func.Blueprint()
+
+
+@blueprint.function_name("fetch_page")
+@blueprint.queue_trigger(arg_name="message", queue_name=PAGES, connection=CONNECTION)
+async def fetch_page(message: func.QueueMessage) -> None:
+    """Work one message."""
+    await step(await engine(), message.get_body())

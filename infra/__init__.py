@@ -1,0 +1,1 @@
+"""What runs outside the engine: deployment templates and the Azure of a laptop."""

@@ -1,0 +1,1 @@
+"""The laptop's Azure: storage emulator, cost API simulator and function host."""

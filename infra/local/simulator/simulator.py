@@ -1,0 +1,207 @@
+"""The service itself: takes a request, decides what goes wrong with it, and answers."""
+
+import asyncio
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import NoReturn
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from infra.local.simulator import dice
+from infra.local.simulator.answers import Answer, Answers
+from infra.local.simulator.faults import Desk, Faults, Named
+from infra.local.simulator.journal import Entry, Journal
+from infra.local.simulator.paging import (
+    DEFAULT_TOP,
+    MOST_TOP,
+    BadTokenError,
+    Page,
+    cut,
+    decode_token,
+    next_link,
+    page_count,
+)
+from infra.local.simulator.query import BadQueryError, Query, parse_query
+from infra.local.simulator.replies import JSON, failed, oversized, page_body, refusal, refused
+from infra.local.simulator.schema import drifted
+from infra.local.simulator.scopes import UnknownScopeError, scope_key
+from infra.local.simulator.spoils import endless, looped, spoiled_rows
+from infra.local.simulator.tenant import Tenant
+from infra.local.simulator.throttle import Limiter, hint_headers
+
+DEFAULT_TOKEN = "simulator-token"  # noqa: S105 - opens nothing but this simulator
+
+_QUERY = re.compile(r"(/.+?)/providers/microsoft\.costmanagement/query/?", re.IGNORECASE)
+_VERSION = re.compile(r"\d{4}-\d\d-\d\d(-preview)?")
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request that was let in: its scope's path as written, page size and page number."""
+
+    path: str
+    base: str
+    top: int
+    number: int
+
+
+class _AnsweredError(Exception):
+    """A gate answered, so the query is not executed."""
+
+    def __init__(self, response: Response, fault: str = "") -> None:
+        super().__init__(response.status_code, fault)
+        self.response = response
+        self.fault = fault
+
+
+class Simulator:
+    """The Cost Management Query API of one tenant.
+
+    `token` is the only bearer token that is let in. Setting `faults`, at any time, resets their bounds.
+    """
+
+    def __init__(self, tenant: Tenant, faults: Faults | None = None, token: str = DEFAULT_TOKEN) -> None:
+        self.tenant = tenant
+        self.token = token
+        self.journal = Journal()
+        self.faults = faults or Faults()
+        self._answers = Answers(tenant)
+        self._answered = 0
+
+    @property
+    def faults(self) -> Faults:
+        """The faults in force."""
+        return self._desk.faults
+
+    @faults.setter
+    def faults(self, faults: Faults) -> None:
+        self._desk = Desk(faults, self.tenant.seed)
+        self._limiter = Limiter(faults.tenant_limits, faults.scope_limits)
+
+    async def respond(self, request: Request) -> Response:
+        """Answer one request and write it down."""
+        body = await request.body()
+        found = _QUERY.fullmatch(request.url.path)
+        path = found[1] if found else ""
+        response, fault = self._respond(request, path, body)
+        self.journal.write(
+            Entry(
+                time=time.time(),
+                method=request.method,
+                path=request.url.path,
+                scope=path,
+                skiptoken=request.query_params.get("$skiptoken"),
+                control=b'"grouping"' not in body,
+                with_token="authorization" in request.headers,
+                status=response.status_code,
+                fault=fault,
+            )
+        )
+        if self.faults.latency:
+            await asyncio.sleep(self.faults.latency)
+        return response
+
+    def _respond(self, request: Request, path: str, body: bytes) -> tuple[Response, str]:
+        """Give the answer and the name of the fault in it: the gates first, then the query."""
+        key = scope_key(path)
+        try:
+            self._authorize(request.headers)
+            _expect_query(path, request.method)
+            self._throttle(key, f"{request.query_params.get('$skiptoken')}/{blake2b(body).hexdigest()}")
+            named = self._desk.named(key)
+            self._refuse(named, request.url.path)
+            return self._page(*self._read(request, path, body), named)
+        except _AnsweredError as answered:
+            return answered.response, answered.fault
+
+    def _authorize(self, headers: Mapping[str, str]) -> None:
+        kind, _, token = headers.get("authorization", "").partition(" ")
+        if token in self.faults.expired_tokens:
+            _refuse(401, "ExpiredAuthenticationToken", "The access token expiry is in the past.")
+        if kind.lower() != "bearer" or token != self.token:
+            _refuse(401, "InvalidAuthenticationToken", "The access token is missing or invalid.")
+
+    def _throttle(self, key: str, page: str) -> None:
+        refusing = self._limiter.take(key, time.monotonic())
+        if refusing or self._desk.throttled(key, page):
+            family, seconds = refusing or ("", self.faults.hint_seconds)
+            headers = hint_headers(self._desk.family(family), seconds)
+            response = refused(429, "429", "Too many requests. Please retry.", headers)
+            raise _AnsweredError(response, "limit" if refusing else "throttle")
+
+    def _refuse(self, named: Named, path: str) -> None:
+        if named.refusal:
+            raise _AnsweredError(refusal(named.refusal), named.refusal)
+        if named.redirect:
+            raise _AnsweredError(RedirectResponse(f"{self.faults.foreign_base}{path}", 302), "redirect")
+
+    def _read(self, request: Request, path: str, body: bytes) -> tuple[_Asked, Query]:
+        try:
+            asked = _asked(request, path)
+            return asked, parse_query(body, self.tenant.scope(path), self.tenant.days[-1])
+        except BadTokenError as error:
+            _refuse(400, "BadRequest", f"Invalid skiptoken '{error}'")
+        except BadQueryError as error:
+            _refuse(400, "BadRequest", str(error))
+        except UnknownScopeError:
+            _refuse(404, "SubscriptionNotFound", f"The scope '{path}' could not be found.")
+
+    def _page(self, asked: _Asked, query: Query, named: Named) -> tuple[Response, str]:
+        answer = self._answers.get(query, self.faults.out_of_window)
+        self._answered += 1
+        if kind := self._desk.error(query, asked.number):
+            return failed(kind, self._body(asked, answer, cut(answer.rows, asked.top, asked.number))), kind
+        headers = self._limiter.answer_headers(query.scope.key)
+        if not answer.rows and self.faults.empty_status == 204:  # noqa: PLR2004 - the status
+            return Response(status_code=204, headers=headers), ""
+        page, fault = self._cut(asked, answer, query, named)
+        body = self._body(asked, answer, page, named if query.grouping else None)
+        if named.oversize:
+            return oversized(body, self.faults.oversize_bytes, headers), "oversize"
+        return Response(body, headers=headers, media_type=JSON), fault
+
+    def _cut(self, asked: _Asked, answer: Answer, query: Query, named: Named) -> tuple[Page, str]:
+        if named.endless and query.grouping:
+            return endless(answer.rows, asked.top, asked.number), "endless"
+        overlap = min(self.faults.overlap, asked.top - 1) if query.grouping else 0
+        pages = page_count(len(answer.rows), asked.top, overlap)
+        spoil = self._desk.spoil(query, asked.number, pages) if query.grouping else None
+        rows = spoiled_rows(answer.rows, spoil, asked.top, overlap)
+        page = cut(rows, asked.top, asked.number, overlap, empty_tail=self.faults.empty_tail)
+        return looped(page, asked.number, spoil, pages), spoil.kind if spoil else ""
+
+    def _body(self, asked: _Asked, answer: Answer, page: Page, named: Named | None = None) -> str:
+        schema = named.schema if named and asked.number == 0 else None
+        columns, rows = drifted(schema, answer.columns, page.rows)
+        link = None
+        if page.next_number is not None:
+            base = self.faults.foreign_base if named and named.foreign_next_link else asked.base
+            link = next_link(base, asked.path, asked.top, page.next_number, self.tenant.seed)
+        order = dice.number(self.tenant.seed, "columns", self._answered)
+        return page_body(asked.path, columns, rows, link, order)
+
+
+def _refuse(status: int, code: str, message: str) -> NoReturn:
+    raise _AnsweredError(refused(status, code, message))
+
+
+def _expect_query(path: str, method: str) -> None:
+    if not path:
+        _refuse(404, "NotFound", "No such resource.")
+    if method != "POST":
+        _refuse(405, "MethodNotAllowed", "The requested resource supports POST alone.")
+
+
+def _asked(request: Request, path: str) -> _Asked:
+    said = request.query_params
+    if not _VERSION.fullmatch(said.get("api-version", "")):
+        raise BadQueryError("The api-version query parameter (?api-version=) is required for all requests.")
+    top = said.get("$top", str(DEFAULT_TOP))
+    if not top.isdecimal() or not 1 <= int(top) <= MOST_TOP:
+        raise BadQueryError(f"Invalid query definition: Invalid $top: '{top}'; it goes from 1 to {MOST_TOP}")
+    base = f"{request.url.scheme}://{request.url.netloc}"
+    return _Asked(path, base, int(top), decode_token(said.get("$skiptoken")))

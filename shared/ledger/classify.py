@@ -1,0 +1,188 @@
+"""What a new reading does to a day's ledger: which records stay, change, come and go.
+
+One call covers one partition: one metric, day and subscription. A record is matched with what was believed of
+it by its x_RecordId. Several records of one x_RecordId can be legitimate twins, so they are matched as a
+multiset: equal ones first, so that a twin that vanishes doesn't restate those that stay.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import polars as pl
+
+from shared.ledger.columns import BOOKKEEPING, LEDGER, PAYLOAD, TIMESTAMP
+from shared.normalise import hashing
+
+NEW, RESTATED, RESHAPED, RETRACTED, SAME = "new", "restated", "reshaped", "retracted", "same"
+
+SORT = ("x_ResourceGroup", "ResourceId", "x_MeterId", "x_RecordId", "x_ValidFrom")
+"""A partition's order: what people filter by first, so that row groups can be skipped and pages compress."""
+
+_ADJUSTING_TYPES = ("refund", "credit", "roundingadjustment", "adjustment")
+_ADJUSTING_CATEGORIES = ("Credit", "Adjustment")
+
+_CONTENT = tuple(column for column in PAYLOAD if column != "x_RecordId")
+_ORDER = (*SORT, *(column for column in LEDGER if column not in SORT))
+
+# Among equal rows, those of the same scope belong together first: a scope that takes over from another may
+# bring rows equal to those of a third.
+_EQUAL = (("x_RecordId", "content", "x_SourceScope"), ("x_RecordId", "content"))
+_CHANGED = (("x_RecordId", "x_SourceScope"), ("x_RecordId",))
+
+
+@dataclass(frozen=True, slots=True)
+class Restatement:
+    """A partition as a reading leaves it.
+
+    `frame` has the columns of `LEDGER` and is sorted, so equal partitions are equal frames. `counts` has the
+    rows of the reading that are `new`, `restated` and `same`, the believed ones that were `retracted`, and
+    those that came or went as `reshaped`. Where `changed` is false, `frame` is what was there before.
+    """
+
+    frame: pl.DataFrame
+    counts: dict[str, int]
+    changed: bool
+
+
+def restate(  # noqa: PLR0913 - a day's state is these facts, each named by the caller
+    prior: pl.DataFrame,
+    new: pl.DataFrame,
+    *,
+    at: datetime,
+    settled: bool,
+    published_before: bool,
+    reshaped_scopes: frozenset[str],
+) -> Restatement:
+    """Lay a reading over a partition; the current rows are then the reading's, as a multiset.
+
+    Args:
+        prior: the whole partition with the columns of `LEDGER`, current rows and history. History is kept.
+        new: all that is believed now of this day and subscription: `PAYLOAD` and x_SourceScope.
+        at: the time of the change, not before any time in the partition.
+        settled: former versions stay as history; otherwise rows are replaced in place.
+        published_before: with `settled`, what comes or changes now is an adjustment.
+        reshaped_scopes: scopes whose rows come in a new grouping; where a scope takes over rows that another
+            brought in another grouping, both. Their rows are never restated into each other and never an
+            adjustment by time.
+
+    Raises:
+        ValueError: time would run backwards.
+    """
+    _demand_forward(prior, at)
+    history = prior.filter(pl.col("x_ValidTo").is_not_null())
+    current = prior.filter(pl.col("x_ValidTo").is_null()).with_row_index("old")
+    reading = new.with_row_index("new")
+    equal, changed = _pair_up(current, reading, reshaped_scopes)
+
+    reshaped = pl.col("x_SourceScope").is_in(list(reshaped_scopes))
+    gone = current.join(equal, on="old", how="anti").with_columns(
+        x_ValidTo=pl.lit(at, dtype=TIMESTAMP),
+        x_Ended=_word(reshaped, _among("old", changed), RETRACTED),
+    )
+    came = reading.join(equal, on="new", how="anti").with_columns(
+        x_ValidFrom=pl.lit(at, dtype=TIMESTAMP),
+        x_ValidTo=pl.lit(None, dtype=TIMESTAMP),
+        x_Change=_word(reshaped, _among("new", changed), NEW),
+        x_Ended=pl.lit(None, dtype=pl.String),
+        x_IsAdjustment=is_adjustment_charge() | (~reshaped & pl.lit(settled and published_before)),
+    )
+    kept = _keep(current, reading, equal)
+    counts = _count(kept, gone, came)
+    if gone.is_empty() and came.is_empty() and kept["x_SourceScope"].equals(current["x_SourceScope"]):
+        return Restatement(prior, counts, changed=False)
+    parts = [history, kept, came, *([gone] if settled else [])]
+    return Restatement(sort_ledger(pl.concat([part.select(*LEDGER) for part in parts])), counts, changed=True)
+
+
+def sort_ledger(frame: pl.DataFrame) -> pl.DataFrame:
+    """Sort a partition; every column breaks ties, so equal rows in any order give equal frames."""
+    return frame.sort(_ORDER, nulls_last=True)
+
+
+def is_adjustment_charge() -> pl.Expr:
+    """Tell whether the charge is a refund, a credit or a rounding, by the provider's word or by FOCUS's."""
+    named = pl.col("x_ChargeType").str.to_lowercase().is_in(_ADJUSTING_TYPES)
+    return named.fill_null(value=False) | pl.col("ChargeCategory").is_in(_ADJUSTING_CATEGORIES).fill_null(
+        value=False
+    )
+
+
+def _demand_forward(prior: pl.DataFrame, at: datetime) -> None:
+    latest = prior.select(pl.max_horizontal(pl.col("x_ValidFrom", "x_ValidTo").max())).item()
+    if latest is not None and latest > at:
+        raise ValueError(f"a change at {at} would precede one already in the partition, at {latest}")
+
+
+def _pair_up(
+    current: pl.DataFrame, reading: pl.DataFrame, reshaped_scopes: frozenset[str]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Match rows (`old`, `new`): first the equal ones, then those whose content changed."""
+    old, new = _matchable(current, "old"), _matchable(reading, "new")
+    equal, old, new = _pair_in_turn(old, new, _EQUAL)
+    same_shape = ~pl.col("x_SourceScope").is_in(list(reshaped_scopes))
+    changed, _, _ = _pair_in_turn(old.filter(same_shape), new.filter(same_shape), _CHANGED)
+    return equal, changed
+
+
+def _matchable(rows: pl.DataFrame, number: str) -> pl.DataFrame:
+    """What matching needs of each row, in an order that depends on the rows alone: earlier beliefs first."""
+    believed = [column for column in BOOKKEEPING if column in rows.columns]
+    return (
+        rows.select(number, "x_RecordId", *believed)
+        .with_columns(hashing.content(rows, _CONTENT))
+        .sort("content", *believed, nulls_last=True, maintain_order=True)
+    )
+
+
+def _pair_in_turn(
+    old: pl.DataFrame, new: pl.DataFrame, turns: tuple[tuple[str, ...], ...]
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Pair rows by each turn's keys, the n-th with the n-th; give the pairs and what both sides have left."""
+    pairs = []
+    for keys in turns:
+        nth = pl.int_range(pl.len()).over(keys).alias("nth")
+        found = (
+            old.with_columns(nth)
+            .join(new.with_columns(nth), on=[*keys, "nth"], nulls_equal=True, maintain_order="left")
+            .select("old", "new")
+        )
+        old, new = (
+            old.join(found, on="old", how="anti", maintain_order="left"),
+            new.join(found, on="new", how="anti", maintain_order="left"),
+        )
+        pairs.append(found)
+    return pl.concat(pairs), old, new
+
+
+def _keep(current: pl.DataFrame, reading: pl.DataFrame, equal: pl.DataFrame) -> pl.DataFrame:
+    """Keep equal rows as they are, but for the scope that says so now."""
+    said = reading.select("new", scope="x_SourceScope").join(equal, on="new").select("old", "scope")
+    return current.join(said, on="old", maintain_order="left").with_columns(x_SourceScope="scope")
+
+
+def _word(reshaped: pl.Expr, restated: pl.Expr, other: str) -> pl.Expr:
+    """Why a row came or went."""
+    return (
+        pl.when(reshaped)
+        .then(pl.lit(RESHAPED))
+        .when(restated)
+        .then(pl.lit(RESTATED))
+        .otherwise(pl.lit(other))
+    )
+
+
+def _among(number: str, pairs: pl.DataFrame) -> pl.Expr:
+    return pl.col(number).is_in(pairs[number].implode())
+
+
+def _count(kept: pl.DataFrame, gone: pl.DataFrame, came: pl.DataFrame) -> dict[str, int]:
+    def having(frame: pl.DataFrame, column: str, word: str) -> int:
+        return int((frame[column] == word).sum())
+
+    return {
+        NEW: having(came, "x_Change", NEW),
+        SAME: kept.height,
+        RESTATED: having(came, "x_Change", RESTATED),
+        RETRACTED: having(gone, "x_Ended", RETRACTED),
+        RESHAPED: having(came, "x_Change", RESHAPED) + having(gone, "x_Ended", RESHAPED),
+    }

@@ -1,0 +1,107 @@
+"""The published files of a day: their fixed names, and how they are read and written under their ETags."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+
+import polars as pl
+
+from shared.days import PublishedFile
+from shared.staging import decode, encode
+from shared.storage.blobs import BlobItem, Blobs
+from shared.storage.errors import Conflict
+
+SUBSCRIPTION = "subscription_id="
+DATA = "data.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A day's blobs as they were listed: their ETags by name. Only what was listed is replaced."""
+
+    etags: dict[str, str]
+
+    def partitions(self, metric: str, day: date) -> dict[str, str]:
+        """Give the ledger's partition paths by subscription."""
+        prefix = f"{ledger_prefix(metric, day)}{SUBSCRIPTION}"
+        return {
+            name.removeprefix(prefix).removesuffix(f"/{DATA}"): name
+            for name in sorted(self.etags)
+            if name.startswith(prefix)
+        }
+
+
+def ledger_prefix(metric: str, day: date) -> str:
+    """Give the folder of a day's ledger partitions."""
+    return f"ledger/metric={metric}/usage_date={day.isoformat()}/"
+
+
+def ledger_path(metric: str, day: date, subscription: str) -> str:
+    """Give the path of one ledger partition."""
+    return f"{ledger_prefix(metric, day)}{SUBSCRIPTION}{subscription}/{DATA}"
+
+
+def daily_path(metric: str, day: date) -> str:
+    """Give the path of a day's totals."""
+    return f"daily/metric={metric}/usage_date={day.isoformat()}/{DATA}"
+
+
+def manifest_path(metric: str, day: date) -> str:
+    """Give the path of a day's manifest."""
+    return f"manifests/metric={metric}/{day.isoformat()}.json"
+
+
+class PublishedFiles:
+    """One day's blobs in the container of published files."""
+
+    def __init__(self, blobs: Blobs, container: str) -> None:
+        self._blobs = blobs
+        self._container = container
+
+    async def list(self, metric: str, day: date) -> Listing:
+        """List a day's blobs with their ETags."""
+        found: list[BlobItem] = []
+        for prefix in (ledger_prefix(metric, day), daily_path(metric, day), manifest_path(metric, day)):
+            found.extend(await self._blobs.list(self._container, prefix))
+        return Listing({item.name: item.etag for item in found})
+
+    async def read(self, listing: Listing, path: str) -> tuple[pl.DataFrame, PublishedFile]:
+        """Read a listed Parquet file.
+
+        Raises:
+            Conflict: it is no longer the one that was listed.
+        """
+        etag = listing.etags[path]
+        blob = await self._blobs.get(self._container, path, if_match=etag)
+        if blob is None:
+            raise Conflict(path)
+        frame = decode(blob.data)
+        return frame, _described(path, len(frame), blob.data, etag)
+
+    async def write(self, listing: Listing, path: str, frame: pl.DataFrame) -> PublishedFile:
+        """Replace a file whole, in one PUT, in the place of the one that was listed or where none was.
+
+        Raises:
+            Conflict: somebody else wrote it since it was listed.
+        """
+        data = encode(frame)
+        etag = await self.put(listing, path, data, "application/vnd.apache.parquet")
+        return _described(path, len(frame), data, etag)
+
+    async def put(self, listing: Listing, path: str, data: bytes, content_type: str) -> str:
+        """Write bytes as `write` does and give their ETag."""
+        etag = listing.etags.get(path)
+        return await self._blobs.put(
+            self._container, path, data, if_match=etag, if_none_match=etag is None, content_type=content_type
+        )
+
+
+def intact(listing: Listing, published: Iterable[PublishedFile]) -> bool:
+    """Tell whether the ledger lies there exactly as the publication left it."""
+    left = {file.path: file.etag for file in published if file.path.startswith("ledger/")}
+    return left == {path: etag for path, etag in listing.etags.items() if path.startswith("ledger/")}
+
+
+def _described(path: str, rows: int, data: bytes, etag: str) -> PublishedFile:
+    return PublishedFile(path, rows, len(data), hashlib.sha256(data).hexdigest(), etag)

@@ -1,0 +1,162 @@
+"""What scopes say of one subscription beside each other: who counts in each cell, and do the figures agree.
+
+A cell is a subscription's charges of one class, in a resource group that some scope claims or outside all.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+
+from shared.normalise.exact import minus, plus, times, total
+from shared.scopes import Scope
+
+_FLOOR = Decimal("1e-9")
+
+
+class ChargeClass(StrEnum):
+    """What decides who sees a charge best."""
+
+    USAGE = "usage"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A scope that has a reading of the day, empty or not.
+
+    `listed`: it is in the settings still. `reconciled`: the reading is complete and proven; false too for an
+    owner that has failed so long that it loses its open days. Such a reading counts only where no other does.
+    """
+
+    scope: Scope
+    listed: bool = True
+    reconciled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """What a scope that doesn't count says beside what counts, of one subscription, class and currency.
+
+    A narrow scope that brings no usage where a wider one does stands here too, with nothing as its total.
+    `absolute` is the larger of both sums of absolute amounts.
+    """
+
+    scope: str
+    subscription_id: str
+    charge_class: ChargeClass
+    currency: str
+    owner_total: Decimal
+    shadowed_total: Decimal
+    absolute: Decimal
+
+    def agrees(self, tolerance: Decimal) -> bool:
+        """Whether both are equal up to `tolerance`, relative to the absolute amounts, and a small floor."""
+        difference = minus(self.owner_total, self.shadowed_total).copy_abs()
+        return difference <= plus(times(tolerance, self.absolute), _FLOOR)
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """One scope on one cell: a subscription's charges of a class, in a claimed group or outside all."""
+
+    charge_class: ChargeClass
+    group: str | None
+    claim: Claim
+    currency: str
+    total: Decimal
+    absolute: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """One cell: who could own it and who does."""
+
+    charge_class: ChargeClass
+    group: str | None
+    candidates: tuple[Claim, ...]
+    owners: tuple[Claim, ...]
+
+
+def shadows(one: Scope, other: Scope) -> bool:
+    """Whether two scopes that report one subscription see the same costs of it."""
+    if one.is_billing and other.is_billing:
+        return one.contains(other) or other.contains(one)
+    return True
+
+
+def distinct(claims: Iterable[Claim]) -> list[Claim]:
+    """Give each claim once, in the order they come."""
+    return list(dict.fromkeys(claims))
+
+
+def overlaps(
+    subscription: str, voices: Sequence[Voice], rulings: Sequence[Ruling], claims: Sequence[Claim]
+) -> Iterator[Overlap]:
+    """Compare, for one subscription, each scope that does not count with those that do."""
+    for claim in distinct(voice.claim for voice in voices):
+        for kind in ChargeClass:
+            cells = [
+                ruling
+                for ruling in rulings
+                if ruling.charge_class is kind and claim in ruling.candidates and claim not in ruling.owners
+            ]
+            yield from _compare(subscription, kind, claim, cells, voices)
+    for claim in _silent(subscription, voices, claims):
+        group = claim.scope.resource_group
+        cells = [
+            ruling
+            for ruling in rulings
+            if ruling.charge_class is ChargeClass.USAGE and group in (None, ruling.group)
+        ]
+        yield from _compare(subscription, ChargeClass.USAGE, claim, cells, voices)
+
+
+def _silent(subscription: str, voices: Sequence[Voice], claims: Sequence[Claim]) -> list[Claim]:
+    """The subscription's own scopes with a proven reading that has no usage at all."""
+    heard = {voice.claim for voice in voices if voice.charge_class is ChargeClass.USAGE}
+    return [
+        claim
+        for claim in claims
+        if claim.scope.subscription_id == subscription
+        and claim.listed
+        and claim.reconciled
+        and claim not in heard
+    ]
+
+
+def _compare(
+    subscription: str, kind: ChargeClass, claim: Claim, cells: Sequence[Ruling], voices: Sequence[Voice]
+) -> Iterator[Overlap]:
+    """Set what a scope says of the cells beside what their owners say, per currency."""
+    says: dict[str, list[Voice]] = defaultdict(list)
+    counts: dict[str, list[Voice]] = defaultdict(list)
+    for ruling in cells:
+        rivals = [
+            owner
+            for owner in ruling.owners
+            if shadows(owner.scope, claim.scope) and (claim in ruling.candidates or _wider(owner, claim))
+        ]
+        for voice in voices:
+            if (voice.charge_class, voice.group) != (kind, ruling.group):
+                continue
+            if voice.claim == claim:
+                says[voice.currency].append(voice)
+            elif voice.claim in rivals:
+                counts[voice.currency].append(voice)
+    for currency in sorted({*says, *counts}):
+        yield Overlap(
+            claim.scope.path,
+            subscription,
+            kind,
+            currency,
+            owner_total=total(voice.total for voice in counts[currency]),
+            shadowed_total=total(voice.total for voice in says[currency]),
+            absolute=max(total(voice.absolute for voice in side[currency]) for side in (says, counts)),
+        )
+
+
+def _wider(owner: Claim, claim: Claim) -> bool:
+    """For a silent scope only a wider one's rows say something: a narrower one owns its own in any case."""
+    return owner.scope.width > claim.scope.width

@@ -1,0 +1,186 @@
+"""Whose reading counts, where several scopes report one subscription.
+
+For each metric, day, subscription and class of charge one reading counts; the others are shadowed: not
+published, but counted and compared. Usage belongs to the most specific scope that brings rows of it, and a
+resource group's usage to that group's own scope. Other charges, and rows without a subscription, belong to
+the widest billing scope that brings them, since only it sees reservation and marketplace purchases; where
+none does, to whom usage would belong. Two billing scopes neither of which contains the other see different
+costs, so both count. "Brings rows" is the measure, because an empty reading is no proof of zero.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+import polars as pl
+
+from shared.ledger.columns import NO_SUBSCRIPTION
+from shared.ledger.overlaps import ChargeClass, Claim, Overlap, Ruling, Voice, distinct, overlaps, shadows
+from shared.normalise.decimals import money_sum
+
+__all__ = ["Assignment", "ChargeClass", "Claim", "Overlap", "assign", "charge_class"]
+
+_USAGE_TYPES = ("usage", "unusedreservation", "unusedsavingsplan")
+_CELL = ("subscription_id", "charge_class", "group")
+_VOICE = (*_CELL, "scope", "currency")
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """Who owns what of a day.
+
+    `owned` says of each row, in the rows' order, whether it counts. `shadowed` has the totals of those that
+    do not, by scope and currency. `overlaps` are in a fixed order.
+    """
+
+    owned: pl.Series
+    shadowed: dict[str, dict[str, Decimal]]
+    overlaps: tuple[Overlap, ...]
+
+
+def assign(rows: pl.DataFrame, claims: Sequence[Claim], *, cost: str) -> Assignment:
+    """Decide for one metric and day which rows count.
+
+    Args:
+        rows: the columns of `STAGED` and x_SourceScope, from the one current reading of each scope.
+        claims: every scope with a reading of this day, those with an empty one included.
+        cost: the column of the metric's cost.
+
+    Raises:
+        ValueError: a row comes from a scope without a claim.
+        polars.exceptions.InvalidOperationError: a total has more than 20 digits before the point.
+    """
+    by_path = {claim.scope.lower_path: claim for claim in claims}
+    keyed = _keyed(rows, claims)
+    unknown = keyed.filter(~pl.col("scope").is_in(list(by_path)))
+    if not unknown.is_empty():
+        raise ValueError(f"rows of {unknown['scope'][0]} came without its claim to the day")
+    contests = _contests(_sum_up(keyed, cost), by_path)
+    rulings = {subscription: list(_rule(voices)) for subscription, voices in contests.items()}
+    owned = _mask(keyed, rulings)
+    found = (
+        overlap
+        for subscription, voices in contests.items()
+        for overlap in overlaps(subscription, voices, rulings[subscription], claims)
+    )
+    return Assignment(owned, _shadowed(keyed, owned, cost, by_path), tuple(found))
+
+
+def charge_class() -> pl.Expr:
+    """Usage, paid for in advance and unused included, or other; without a subscription always other."""
+    usage = pl.col("x_ChargeType").str.to_lowercase().is_in(_USAGE_TYPES).fill_null(value=False)
+    of_subscription = pl.col("subscription_id") != NO_SUBSCRIPTION
+    return pl.when(usage & of_subscription).then(pl.lit("usage")).otherwise(pl.lit("other"))
+
+
+def _keyed(rows: pl.DataFrame, claims: Sequence[Claim]) -> pl.DataFrame:
+    """Give each row its cell and its scope: `group` is a resource group that some scope claims, or null."""
+    groups = [claim.scope for claim in claims if claim.scope.resource_group is not None]
+    own = pl.DataFrame(
+        {"scope": [scope.lower_path for scope in groups], "own": [scope.resource_group for scope in groups]},
+        schema={"scope": pl.String, "own": pl.String},
+    )
+    claimed = pl.DataFrame(
+        {
+            "subscription_id": [scope.subscription_id for scope in groups],
+            "x_ResourceGroup": [scope.resource_group for scope in groups],
+            "group": [scope.resource_group for scope in groups],
+        },
+        schema={"subscription_id": pl.String, "x_ResourceGroup": pl.String, "group": pl.String},
+    )
+    return (
+        rows.with_columns(
+            charge_class=charge_class(),
+            scope=pl.col("x_SourceScope").str.to_lowercase(),
+            x_ResourceGroup=pl.col("x_ResourceGroup").str.to_lowercase(),
+            currency="BillingCurrency",
+        )
+        .join(claimed, on=["subscription_id", "x_ResourceGroup"], how="left", maintain_order="left")
+        .join(own, on="scope", how="left", maintain_order="left")
+        # A resource group's scope reports that group alone, whether or not its rows name it.
+        .with_columns(group=pl.coalesce("own", "group"))
+    )
+
+
+def _sum_up(keyed: pl.DataFrame, cost: str) -> pl.DataFrame:
+    absolute = keyed.select(*_VOICE, total=pl.col(cost), absolute=pl.col(cost).abs())
+    return absolute.group_by(_VOICE).agg(money_sum("total"), money_sum("absolute")).sort(_VOICE)
+
+
+def _contests(voices: pl.DataFrame, by_path: dict[str, Claim]) -> dict[str, list[Voice]]:
+    """Give the voices of each subscription on which more than one scope has a reading: most have one only."""
+    narrow = [
+        (claim.scope.subscription_id, path) for path, claim in by_path.items() if not claim.scope.is_wide
+    ]
+    silent = pl.DataFrame(narrow, schema={"subscription_id": pl.String, "scope": pl.String}, orient="row")
+    present = pl.concat([voices.select("subscription_id", "scope"), silent]).unique()
+    contested = present.group_by("subscription_id").len().filter(pl.col("len") > 1)
+    result: dict[str, list[Voice]] = defaultdict(list)
+    for subscription, kind, group, path, currency, total, absolute in voices.join(
+        contested, on="subscription_id", how="semi", maintain_order="left"
+    ).iter_rows():
+        voice = Voice(ChargeClass(kind), group, by_path[path], currency, total, absolute)
+        result[subscription].append(voice)
+    return dict(result)
+
+
+def _rule(voices: Sequence[Voice]) -> Iterator[Ruling]:
+    """Find the owners of each cell of a subscription."""
+    cells = dict.fromkeys((voice.charge_class, voice.group) for voice in voices)
+    for kind, group in cells:
+        # A scope as wide as the subscription speaks for all its groups, also for one it brings no rows of.
+        here = [voice for voice in voices if voice.claim.scope.resource_group in (None, group)]
+        speaking = distinct(voice.claim for voice in here)
+        candidates = distinct(voice.claim for voice in here if voice.charge_class is kind)
+        # Who left the settings keeps its rows only until somebody who is there reports the subscription.
+        if any(claim.listed for claim in speaking):
+            candidates = [claim for claim in candidates if claim.listed]
+        yield Ruling(kind, group, tuple(candidates), tuple(_owners(candidates, kind)))
+
+
+def _owners(candidates: Iterable[Claim], kind: ChargeClass) -> list[Claim]:
+    owners: list[Claim] = []
+    for claim in sorted(candidates, key=lambda claim: _rank(claim, kind)):
+        # Only an owner shadows: who is shadowed itself must not take away what then nobody counts.
+        if not any(shadows(owner.scope, claim.scope) for owner in owners):
+            owners.append(claim)
+    return owners
+
+
+def _rank(claim: Claim, kind: ChargeClass) -> tuple[bool, bool, int, str]:
+    """Who comes first: proven readings, then by the rule of the class, then the lower id."""
+    scope = claim.scope
+    if kind is ChargeClass.OTHER and scope.is_billing:
+        return (not claim.reconciled, False, -scope.width, scope.lower_path)
+    return (not claim.reconciled, True, scope.width, scope.lower_path)
+
+
+def _mask(keyed: pl.DataFrame, rulings: dict[str, list[Ruling]]) -> pl.Series:
+    """Say of each row whether its scope owns its cell; what nobody contests is owned."""
+    owners = [
+        (subscription, ruling.charge_class.value, ruling.group, claim.scope.lower_path, True)
+        for subscription, cells in rulings.items()
+        for ruling in cells
+        for claim in ruling.owners
+    ]
+    schema = {column: pl.String() for column in (*_CELL, "scope")} | {"owned": pl.Boolean()}
+    found = keyed.select(*_CELL, "scope").join(
+        pl.DataFrame(owners, schema=schema, orient="row"),
+        on=[*_CELL, "scope"],
+        how="left",
+        nulls_equal=True,
+        maintain_order="left",
+    )
+    contested = pl.col("subscription_id").is_in(list(rulings))
+    return found.select((~contested | pl.col("owned").fill_null(value=False)).alias("owned")).to_series()
+
+
+def _shadowed(
+    keyed: pl.DataFrame, owned: pl.Series, cost: str, by_path: dict[str, Claim]
+) -> dict[str, dict[str, Decimal]]:
+    totals = keyed.filter(~owned).group_by("scope", "currency").agg(money_sum(cost)).sort("scope", "currency")
+    result: dict[str, dict[str, Decimal]] = defaultdict(dict)
+    for path, currency, total in totals.iter_rows():
+        result[by_path[path].scope.path][currency] = total
+    return dict(result)

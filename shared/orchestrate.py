@@ -1,0 +1,81 @@
+"""The final function: turns a run whose slices have all ended into days to publish, and closes it.
+
+It waits for nothing in memory. Woken by whoever ends the run's last open slice or day, it looks what is still
+open, and either does the next step or leaves it to the one who will wake it again.
+"""
+
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
+from shared.days import Day
+from shared.engine import Engine
+from shared.events import RUN_CLOSED, emit
+from shared.messages import BadMessage, DayItem, RunItem
+from shared.runs import DayTask, Run, RunStatus
+from shared.storage.errors import Conflict
+from shared.summary import summarise
+from shared.view import differs, view_of
+
+
+async def orchestrate(engine: Engine, body: bytes) -> None:
+    """Work one message of `cost-runs`.
+
+    Raises:
+        BadMessage: no such message or run: it belongs on the poison queue.
+    """
+    item = RunItem.decode(body)
+    run = await engine.runs.run(item.run)
+    if run is None:
+        raise BadMessage(f"there is no run {item.run}")
+    if run.status is not RunStatus.OPEN:
+        return
+    if await engine.runs.slices(run, only_open=True):
+        return
+    if not run.publishing:
+        run = await _plan_days(engine, run)
+    waiting = await engine.runs.days(run, only_open=True)
+    if not waiting:
+        await _close(engine, run)
+        return
+    for task in waiting:
+        await engine.send_day(DayItem(run=run.id, metric=task.metric, day=task.day))
+
+
+async def known_days(engine: Engine, run: Run) -> dict[str, dict[date, Day]]:
+    """Read, per metric, what CostDays holds of the run's days."""
+    metrics = sorted({metric for scope in run.scopes for metric in scope.metrics})
+    return {metric: await engine.days.days(metric, run.first, run.last) for metric in metrics}
+
+
+async def _plan_days(engine: Engine, run: Run) -> Run:
+    """Write a row for each day that differs from its publication, then mark the run as publishing."""
+    tasks = [
+        DayTask(run.id, run.seeding, metric, day)
+        for metric, days in (await known_days(engine, run)).items()
+        for day, known in days.items()
+        if differs(view_of(metric, run.scopes, known.pointers), known.publication)
+    ]
+    planned = {(task.metric, task.day) for task in await engine.runs.days(run)}
+    try:
+        await engine.runs.plan_days(task for task in tasks if (task.metric, task.day) not in planned)
+        return await engine.runs.save_run(replace(run, publishing=True))
+    except Conflict:
+        # Another orchestrator is at it: its plan and ours are made of the same rows.
+        again = await engine.runs.run(run.id)
+        if again is None or not again.publishing:
+            raise
+        return again
+
+
+async def _close(engine: Engine, run: Run) -> None:
+    summary: dict[str, Any] = await summarise(engine, run, await known_days(engine, run))
+    status = RunStatus(summary["status"])
+    try:
+        await engine.runs.save_run(
+            replace(run, status=status, closed_at=engine.clock(), summary=summary)
+        )
+    except Conflict:
+        # Somebody else closed it with the same figures, or the message comes again.
+        return
+    emit(RUN_CLOSED, run=run.id, status=status.value, pages=summary["pages"], rows=summary["rows_read"])

@@ -1,0 +1,219 @@
+"""Seeding: from an order (a timer tick, a backfill, a command) to a run, its slices and their first messages.
+
+All slice rows are written first, then the run's row with their number: only now the run exists. Then the
+messages are sent, spread over time. A seeding that dies before the run's row leaves slices that nothing names;
+one that dies after it is finished by whoever finds it, since a first page's message may be sent twice.
+"""
+
+import secrets
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+
+from shared.engine import Engine
+from shared.events import RUN_SEEDED, SEEDING_FINISHED, emit
+from shared.plan.schedule import last_tick, next_tick, run_id_of
+from shared.plan.windows import Window, lookback, windows
+from shared.progress import last_progress
+from shared.quota.limits import Limit
+from shared.read.ending import first_page, follow_up, generation_id
+from shared.runs import ListedScope, Run, Slice, SliceState, slice_name
+from shared.scopes import Scope
+from shared.settings import ScopeSettings
+from shared.storage.errors import Conflict
+
+TIMER = "timer"
+REQUESTS_OF_A_SLICE = 2
+"""What a slice asks at the least when it is planned: a page and its control totals."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What a run is asked to read. Without `only` it covers every scope of the settings (a full run)."""
+
+    run: str
+    kind: str
+    first: date
+    last: date
+    only: tuple[Scope, ...] | None = None
+    accept_vanished: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    settings: ScopeSettings
+    metric: str
+    window: Window
+
+
+async def seed_timer(engine: Engine) -> Run:
+    """Seed the run of the tick that just fired: the look-back, less what an open run is still reading.
+
+    The run is named after the schedule's last time, so a tick that fires twice makes one run.
+    """
+    now = engine.clock()
+    schedule = engine.settings.seed_schedule
+    first, last = lookback(now.date(), engine.settings.lookback_days)
+    order = Order(run=run_id_of(last_tick(schedule, now)), kind=TIMER, first=first, last=last)
+    known = await engine.runs.run(order.run)
+    if known is not None:
+        return await finish_seeding(engine, known)
+    wanted = await _not_under_way(engine, _wanted(engine, order), now)
+    most = clears(engine.settings.quota_tenant, next_tick(schedule, now) - now) // REQUESTS_OF_A_SLICE
+    if len(wanted) > most:
+        wanted = await _oldest_first(engine, wanted, order, most)
+    return await _seed(engine, order, wanted)
+
+
+async def seed(engine: Engine, order: Order) -> Run:
+    """Seed a run that skips nothing and waits for nobody: a later reading wins, so both may go on."""
+    return await _seed(engine, order, _wanted(engine, order))
+
+
+def new_run_id(kind: str, now: datetime) -> str:
+    """Name a run that no timer asked for; names sort by their start."""
+    return f"{now:%Y%m%dT%H%M%SZ}-{kind}-{secrets.token_hex(3)}"
+
+
+async def finish_seeding(engine: Engine, run: Run) -> Run:
+    """Send the first messages of a run whose seeding did not come to its end; else do nothing."""
+    if run.seeded:
+        return run
+    pieces = await engine.runs.slices(run, only_open=True)
+    run = await _send(engine, run, pieces)
+    emit(SEEDING_FINISHED, run=run.id, slices=len(pieces))
+    return run
+
+
+async def _seed(engine: Engine, order: Order, wanted: list[_Wanted]) -> Run:
+    now = engine.clock()
+    seeding = secrets.token_hex(4)
+    pieces = [_slice(engine, order, seeding, number, item, now) for number, item in enumerate(wanted)]
+    await engine.runs.plan(pieces)
+    run = Run(
+        id=order.run,
+        kind=order.kind,
+        first=order.first,
+        last=order.last,
+        full=order.only is None,
+        seeding=seeding,
+        planned=len(pieces),
+        scopes=listed(engine.settings.scopes),
+        created_at=now,
+        accept_vanished=order.accept_vanished,
+    )
+    try:
+        run = await engine.runs.open(run)
+    except Conflict:
+        # The same tick was seeded elsewhere, or this very insert was retried: the run that stands counts.
+        standing = await engine.runs.run(order.run)
+        if standing is None:
+            raise
+        return await finish_seeding(engine, standing)
+    emit(RUN_SEEDED, run=run.id, kind=run.kind, slices=len(pieces))
+    return await _send(engine, run, pieces)
+
+
+async def _send(engine: Engine, run: Run, pieces: Collection[Slice]) -> Run:
+    limit = engine.settings.quota_tenant[0]
+    now = engine.clock()
+    for number, piece in enumerate(pieces):
+        # Spread as the first limit lets them through: the rest would only wake to be sent back by the gate.
+        start = now + (number // limit.count) * limit.per
+        item = first_page(piece)
+        await engine.send_page(item if start <= now else first_page(replace(piece, not_before=start)))
+    if not pieces:
+        await follow_up(engine, run.id, run.seeding)
+    try:
+        return await engine.runs.save_run(replace(run, seeded=True))
+    except Conflict:
+        # The run went on meanwhile: its row says more than ours. Sending twice harms nothing.
+        return await engine.runs.run(run.id) or run
+
+
+def listed(scopes: Collection[ScopeSettings]) -> tuple[ListedScope, ...]:
+    """Give the settings' scopes as a run's row keeps them."""
+    return tuple(
+        ListedScope(
+            path=item.scope.path,
+            key=item.scope.key,
+            source=item.source.value,
+            grouping=item.grouping,
+            metrics=item.metrics,
+        )
+        for item in scopes
+    )
+
+
+def clears(limits: Collection[Limit], span: timedelta) -> int:
+    """Tell how many requests the limits let through in a span of time, at least one."""
+    return max(1, min(limit.count * int(span / limit.per) or limit.count for limit in limits))
+
+
+def _wanted(engine: Engine, order: Order) -> list[_Wanted]:
+    parts = windows(order.first, order.last, engine.settings.window_days)
+    only = None if order.only is None else {scope.key for scope in order.only}
+    return [
+        _Wanted(item, metric, window)
+        # Fresh days first: the windows of the latest month stand before those of the month before.
+        for window in reversed(parts)
+        for item in engine.settings.scopes
+        if only is None or item.scope.key in only
+        for metric in item.metrics
+    ]
+
+
+def _slice(  # noqa: PLR0913 - what a slice is made of
+    engine: Engine, order: Order, seeding: str, number: int, item: _Wanted, now: datetime
+) -> Slice:
+    return Slice(
+        run=order.run,
+        name=slice_name(seeding, number),
+        seeding=seeding,
+        scope=item.settings.scope.path,
+        scope_key=item.settings.scope.key,
+        metric=item.metric,
+        source=item.settings.source.value,
+        grouping=item.settings.grouping,
+        first=item.window.first,
+        last=item.window.last,
+        page_size=engine.settings.page_size,
+        tolerance=engine.settings.control_tolerance,
+        accept_vanished=order.accept_vanished,
+        generation=generation_id(now),
+        reading=1,
+        reading_first=item.window.first,
+        reading_last=item.window.last,
+    )
+
+
+async def _not_under_way(engine: Engine, wanted: list[_Wanted], now: datetime) -> list[_Wanted]:
+    """Leave out what another open run is reading right now: reading it twice would only cost quota."""
+    busy: set[tuple[str, str, date, date]] = set()
+    for run in await engine.runs.runs(only_open=True):
+        for piece in await engine.runs.slices(run, only_open=True):
+            if piece.state is SliceState.OPEN and now - await last_progress(engine, piece) < engine.settings.stall:
+                busy.add((piece.scope_key, piece.metric, piece.first, piece.last))
+    return [
+        item
+        for item in wanted
+        if (item.settings.scope.key, item.metric, item.window.first, item.window.last) not in busy
+    ]
+
+
+async def _oldest_first(engine: Engine, wanted: list[_Wanted], order: Order, most: int) -> list[_Wanted]:
+    """Keep as many slices as the quota clears, those whose days were read longest ago."""
+    read: Mapping[tuple[str, str, date], datetime] = {
+        (pointer.metric, pointer.key, day): pointer.reading.read_at
+        for metric in sorted({item.metric for item in wanted})
+        for day, known in (await engine.days.days(metric, order.first, order.last)).items()
+        for pointer in known.pointers
+        if pointer.reading is not None
+    }
+    never = datetime.min.replace(tzinfo=engine.clock().tzinfo)
+
+    def oldest(item: _Wanted) -> datetime:
+        keys = ((item.metric, item.settings.scope.key, day) for day in item.window.days)
+        return min(read.get(key, never) for key in keys)
+
+    return sorted(wanted, key=oldest)[:most]

@@ -1,0 +1,21 @@
+"""When a slice last made progress, as its rows tell: what has made none for too long has stalled."""
+
+from datetime import datetime
+
+from shared.engine import Engine
+from shared.registry.pages import last_written
+from shared.runs import Slice
+
+
+async def last_progress(engine: Engine, piece: Slice) -> datetime:
+    """Give the latest of: the slice's own change, its last committed page, and the time it waits for.
+
+    Waiting for a place at the quota gate, or for a pause between two readings, is progress.
+    """
+    times = [
+        piece.touched_at,
+        piece.not_before,
+        await last_written(engine.storage.tables, piece.partition),
+        await engine.gate.waits_until(piece.scope_key),
+    ]
+    return max(time for time in times if time is not None)

@@ -1,0 +1,140 @@
+"""The quota gate: places of the tenant and of each scope, shared by all workers in one Table partition.
+
+A place is taken from the tenant and the scope in one batch under both ETags; who loses takes again. A pause
+(after a 429) shifts the tenant's places that are still to come, so it holds for everyone.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from shared.quota.limits import Limit
+from shared.quota.places import Gate, due, pause, take, unpack_places
+from shared.storage.errors import Conflict
+from shared.storage.packing import pack, unpack
+from shared.storage.rows import Insert, Operation, Replace, Row, quoted
+from shared.storage.tables import Tables
+
+TABLE = "CostQuota"
+VERSION = 1
+PARTITION = "gates"
+TENANT = "tenant"
+RACES = 50
+
+_MICROSECOND = timedelta(microseconds=1)
+
+T = TypeVar("T")
+
+
+class UnknownVersionError(Exception):
+    """A gate was written by another version of this product, or edited: it is named and never guessed at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A place at the gate and what the gates' pauses added up to when it was taken (microseconds)."""
+
+    place: datetime
+    shifts: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    key: str
+    gate: Gate
+    etag: str | None
+
+
+class QuotaGate:
+    """Hands out places. Times are the workers' own; the limits are those of the settings."""
+
+    def __init__(self, tables: Tables, tenant: Sequence[Limit], scope: Sequence[Limit]) -> None:
+        self._tables = tables
+        self._tenant = tenant
+        self._scope = scope
+
+    async def take(self, scope_key: str, now: datetime) -> Turn:
+        """Take the earliest place from `now` on that tenant and scope have free; two Table calls when unraced.
+
+        Raises:
+            Conflict: others were first too many times in a row.
+        """
+
+        def taking(gates: tuple[Gate, Gate]) -> tuple[tuple[Gate, ...], Turn]:
+            taken = take(now, ((gates[0], self._tenant), (gates[1], self._scope)))
+            shifts = tuple(shift // _MICROSECOND for shift in taken.shifts)
+            return taken.gates, Turn(taken.place, (shifts[0], shifts[1]))
+
+        return await self._change(scope_key, taking)
+
+    async def due(self, scope_key: str, turn: Turn) -> datetime:
+        """Tell when the holder of a place may go: later than its place only where a 429 moved the gate."""
+        tenant, scope = await self._read(scope_key)
+        shifts = [timedelta(microseconds=shift) for shift in turn.shifts]
+        return due(turn.place, shifts, (tenant.gate, scope.gate))
+
+    async def pause(self, scope_key: str, now: datetime, wait: timedelta) -> None:
+        """Let nobody go before `wait` is over, and move every place to come by as much."""
+
+        def pausing(gates: tuple[Gate, Gate]) -> tuple[tuple[Gate, ...], None]:
+            return (pause(gates[0], now, wait), gates[1]), None
+
+        await self._change(scope_key, pausing)
+
+    async def waits_until(self, scope_key: str) -> datetime | None:
+        """Give the last place that the scope was given, past or to come: until then waiting is progress."""
+        _, scope = await self._read(scope_key)
+        return max(scope.gate.places, default=None)
+
+    async def _change(
+        self, scope_key: str, change: Callable[[tuple[Gate, Gate]], tuple[tuple[Gate, ...], T]]
+    ) -> T:
+        for _ in range(RACES):
+            held = await self._read(scope_key)
+            gates, result = change((held[0].gate, held[1].gate))
+            writes = [_write(old, new) for old, new in zip(held, gates, strict=True) if old.gate != new]
+            try:
+                if writes:
+                    await self._tables.batch(TABLE, writes)
+            except Conflict:
+                continue
+            return result
+        raise Conflict(f"{TABLE} {PARTITION}")
+
+    async def _read(self, scope_key: str) -> tuple[_Held, _Held]:
+        keys = (TENANT, f"scope|{scope_key}")
+        either = " or ".join(f"RowKey eq {quoted(key)}" for key in keys)
+        rows = await self._tables.query(TABLE, f"PartitionKey eq {quoted(PARTITION)} and ({either})")
+        found = {row.rk: row for row in rows}
+        tenant, scope = (_held(key, found.get(key)) for key in keys)
+        return tenant, scope
+
+
+def _held(key: str, row: Row | None) -> _Held:
+    if row is None:
+        return _Held(key, Gate(), None)
+    value: Mapping[str, Any] = row.values
+    if value.get("version") != VERSION:
+        raise UnknownVersionError(
+            f"{TABLE} entity ({row.pk}, {row.rk}) is of version {value.get('version')!r}; "
+            f"this release reads version {VERSION}",
+        )
+    gate = Gate(
+        places=unpack_places(unpack("places", value)),
+        resume_at=value.get("resume_at"),
+        shift=timedelta(microseconds=value["shift"]),
+    )
+    return _Held(key, gate, row.etag)
+
+
+def _write(old: _Held, new: Gate) -> Operation:
+    values: dict[str, Any] = {
+        "version": VERSION,
+        "shift": new.shift // _MICROSECOND,
+    }
+    values.update(pack("places", new.pack_places()))
+    if new.resume_at is not None:
+        values["resume_at"] = new.resume_at
+    row = Row(PARTITION, old.key, values)
+    return Insert(row) if old.etag is None else Replace(row, old.etag)

@@ -1,0 +1,45 @@
+"""Limits: how many requests a window of time may hold."""
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+
+_LIMIT = re.compile(r"([0-9]{1,9})/([0-9]{0,6})([smh])", re.ASCII)
+_UNITS = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1)}
+_LONGEST = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """At most `count` requests in any `per`; both are above zero."""
+
+    count: int
+    per: timedelta
+
+    def __post_init__(self) -> None:
+        if self.count < 1 or self.per <= timedelta(0):
+            raise ValueError("a limit needs at least one request in a time above zero")
+
+
+def parse_limits(text: str) -> tuple[Limit, ...]:
+    """Read a comma list of N/[K]unit, such as `12/10s,60/m,600/h`; all of them hold at once.
+
+    Raises:
+        ValueError: a part is no limit, counts nothing or spans more than 24 hours, or there is none.
+    """
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts:
+        raise ValueError("holds no limit: give a comma list of N/[K]unit such as 12/10s,60/m,600/h")
+    return tuple(_parse_limit(part) for part in parts)
+
+
+def _parse_limit(text: str) -> Limit:
+    match = _LIMIT.fullmatch(text)
+    if match:
+        count, number, unit = match.groups()
+        per = int(number or "1") * _UNITS[unit]
+        if int(count) >= 1 and timedelta(0) < per <= _LONGEST:
+            return Limit(int(count), per)
+    raise ValueError(
+        f"has {text!r}: give N/[K]unit such as 12/10s, with unit s, m or h, N above 0 and at most 24 hours"
+    )

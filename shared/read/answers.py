@@ -1,0 +1,157 @@
+"""What an answer of the cost API means: classified here, and nowhere else.
+
+    Answer
+    ├── PageAnswer   200 or 204: rows, perhaps none
+    ├── Throttled    429: come back after so long, everyone
+    ├── Transient    the service stumbled: try again, a bounded number of times
+    ├── Expired      401 ExpiredAuthenticationToken: one fresh token, once
+    └── Refused      final: the slice ends with a cause and a cure
+
+Codes and texts: AZURE-FACTS section 5 in the project's design notes; throttle headers: section 4 there, and
+learn.microsoft.com "Latency and rate limit considerations". Cost Management's own 429 usually has no Retry-After.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import msgspec
+
+READER = "Cost Management Reader 72fafb9e-0641-4937-9268-a91bfd8191a3"
+LONGEST_HINT = timedelta(hours=1)
+
+_TRANSIENT_404 = "gtmdimensiondataprovider"
+
+
+@dataclass(frozen=True, slots=True)
+class PageAnswer:
+    """A body to read (empty for 204) and the service's own time."""
+
+    body: bytes
+    read_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Throttled:
+    """Too many requests: the longest of all hints given, at least the floor."""
+
+    wait: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Transient:
+    """The service stumbled; `wait` is its own hint, if it gave one."""
+
+    cause: str
+    detail: str
+    wait: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """The token is no longer valid."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Final: asking again gives the same."""
+
+    cause: str
+    cure: str
+
+
+Answer = PageAnswer | Throttled | Transient | Expired | Refused
+
+
+def classify(  # noqa: PLR0911 - one return for each kind of answer is the point of this function
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    scope: str,
+    floor: timedelta,
+    now: datetime,
+) -> Answer:
+    """Say what an answer means.
+
+    `headers` have lower-case names; `floor` is the least wait after a 429; `now` dates an answer without Date.
+    """
+    if status == 204:  # noqa: PLR2004
+        return PageAnswer(b"", _date(headers, now))
+    if status == 200:  # noqa: PLR2004
+        return PageAnswer(body, _date(headers, now))
+    hint = longest_hint(headers, now)
+    if status == 429:  # noqa: PLR2004
+        return Throttled(max(floor, hint or floor))
+    code, message = _error(body)
+    said = f"{status} {code}: {message}" if message else f"{status} {code}"
+    if 300 <= status < 400:  # noqa: PLR2004
+        target = headers.get("location", "nowhere")
+        return Refused(
+            f"RedirectRefused: {status} to {target[:200]}",
+            "check ARM_ENDPOINT: the service must answer itself, a token is never sent after a redirect",
+        )
+    if status == 401 and code == "ExpiredAuthenticationToken":  # noqa: PLR2004
+        return Expired()
+    if status >= 500 or status == 408 or (status == 404 and _TRANSIENT_404 in message.lower()):  # noqa: PLR2004
+        return Transient(code, said, hint)
+    return Refused(said, _cure(status, code, message, scope))
+
+
+def longest_hint(headers: Mapping[str, str], now: datetime) -> timedelta | None:
+    """Give the longest wait that any header asks for, None where none does.
+
+    Hints of 1 to 12 seconds proved too short beside a longer one, so the largest of them all counts.
+    """
+    hints = [
+        hint
+        for name, value in headers.items()
+        if name == "retry-after" or (name.startswith("x-ms-ratelimit-") and name.endswith("retry-after"))
+        if (hint := _hint(value, now)) is not None
+    ]
+    return min(max(hints), LONGEST_HINT) if hints else None
+
+
+def _hint(value: str, now: datetime) -> timedelta | None:
+    text = value.strip()
+    if text.replace(".", "", 1).isdigit():
+        whole, _, fraction = text.partition(".")
+        seconds = min(int(whole or 0), int(LONGEST_HINT.total_seconds()))
+        return timedelta(seconds=seconds, microseconds=int((fraction + "000000")[:6]))
+    try:
+        at = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+    return max(at - now, timedelta())
+
+
+def _date(headers: Mapping[str, str], now: datetime) -> datetime:
+    try:
+        at = parsedate_to_datetime(headers["date"])
+    except (KeyError, ValueError):
+        return now
+    return at.astimezone(UTC) if at.tzinfo is not None else at.replace(tzinfo=UTC)
+
+
+def _error(body: bytes) -> tuple[str, str]:
+    try:
+        error: Any = msgspec.json.decode(body).get("error", {})
+        return str(error.get("code", "Unknown"))[:100], str(error.get("message", ""))[:500]
+    except (msgspec.DecodeError, AttributeError, UnicodeDecodeError):
+        return "Unknown", ""
+
+
+def _cure(status: int, code: str, message: str, scope: str) -> str:
+    text = message.lower()
+    if status == 401 and code != "RBACAccessDenied":  # noqa: PLR2004
+        return f"check the identity this app signs in with: its token was not accepted for {scope}"
+    if status in {401, 403}:
+        return f"grant {READER} on {scope}"
+    if "grouping" in text or "dimension" in text:
+        return "change COST_GROUPING (or this scope's `grouping` in COST_SCOPES): the service refuses a dimension"
+    if status == 404:  # noqa: PLR2004
+        return f"remove {scope} from COST_SCOPES if it is gone; an unsupported offer cannot be read by Query"
+    return f"Query does not serve {scope} as asked: see the cause, then COST_SCOPES and COST_GROUPING"

@@ -1,0 +1,169 @@
+"""The cost API over HTTP: one pooled client, explicit timeouts, no redirects, and a token for the ARM host alone."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from types import TracebackType
+from typing import Protocol, Self
+
+import httpx
+
+from shared.edge import Call, Clock, Edge
+from shared.read.answers import Answer, Expired, Refused, Transient, classify
+from shared.read.query import same_host
+
+LARGEST_BODY = 64 * 1024 * 1024
+TIMEOUT = httpx.Timeout(120.0, connect=15.0, pool=60.0)
+CLIENT_TYPE = "CostLedger"
+
+
+class Tokens(Protocol):
+    """Where bearer tokens come from."""
+
+    async def token(self, *, fresh: bool) -> str:
+        """Give a bearer token; `fresh` when the last one was refused as expired."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of what was opened."""
+        ...
+
+
+class StaticToken:
+    """The token of `ARM_TOKEN`, for a loopback endpoint only (the settings refuse it elsewhere)."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    async def token(self, *, fresh: bool) -> str:  # noqa: ARG002 - there is only one
+        """Give the token."""
+        return self._token
+
+    async def close(self) -> None:
+        """Nothing was opened."""
+
+
+class IdentityTokens:
+    """Tokens of the app's own identity (managed identity in Azure, the signed-in developer on a laptop)."""
+
+    def __init__(self, scope: str) -> None:
+        # Imported here: azure.identity costs 290 ms, which no cold start of another function should pay.
+        from azure.identity.aio import DefaultAzureCredential  # noqa: PLC0415
+
+        self._scope = scope
+        self._make = DefaultAzureCredential
+        self._credential = DefaultAzureCredential()
+
+    async def token(self, *, fresh: bool) -> str:
+        """Give a token; the credential caches it until shortly before it ends."""
+        if fresh:
+            # The cache believes in the refused token: only a new credential asks again.
+            await self._credential.close()
+            self._credential = self._make()
+        return (await self._credential.get_token(self._scope)).token
+
+    async def close(self) -> None:
+        """Close the credential's own connections."""
+        await self._credential.close()
+
+
+class _TooLarge(Exception):  # noqa: N818 - a state, not a fault
+    """The body went over the limit while it was read."""
+
+
+class CostApi:
+    """Posts queries and says what the answers mean."""
+
+    def __init__(
+        self,
+        *,
+        endpoint: str,
+        tokens: Callable[[], Tokens],
+        edge: Edge,
+        clock: Clock,
+        floor: timedelta,
+    ) -> None:
+        self._endpoint = endpoint
+        self._make_tokens = tokens
+        self._tokens: Tokens | None = None
+        self._edge = edge
+        self._clock = clock
+        self._floor = floor
+        self._client = httpx.AsyncClient(
+            timeout=TIMEOUT,
+            follow_redirects=False,
+            limits=httpx.Limits(max_connections=64, max_keepalive_connections=32),
+            trust_env=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.aclose()
+        if self._tokens is not None:
+            await self._tokens.close()
+
+    async def post(self, url: str, body: bytes, scope: str) -> Answer:
+        """Post a query.
+
+        An expired token is fetched anew and tried once more. What goes wrong on the way is `Transient`.
+
+        Raises:
+            ForeignLinkError: the URL leads to another host than the ARM endpoint; nothing was sent.
+        """
+        same_host(self._endpoint, url)
+        answer = await self._once(url, body, scope, fresh=False)
+        if isinstance(answer, Expired):
+            answer = await self._once(url, body, scope, fresh=True)
+        if isinstance(answer, Expired):
+            return Refused(
+                "401 ExpiredAuthenticationToken: a fresh token was refused as well",
+                "check ARM_TOKEN or the identity this app signs in with, and the clock of the machine",
+            )
+        return answer
+
+    async def _once(self, url: str, body: bytes, scope: str, *, fresh: bool) -> Answer:
+        if self._tokens is None:
+            self._tokens = self._make_tokens()
+        tokens = self._tokens
+        token = await self._edge(Call("token", "get", "arm"), lambda: tokens.token(fresh=fresh))
+        headers = {
+            "Authorization": f"Bearer {token}",
+            "Content-Type": "application/json",
+            "ClientType": CLIENT_TYPE,
+        }
+
+        async def effect() -> tuple[int, dict[str, str], bytes]:
+            async with self._stream(url, body, headers) as response:
+                return response.status_code, dict(response.headers), await _bounded(response)
+
+        try:
+            status, answered, content = await self._edge(Call("api", "post", scope), effect)
+        except httpx.TimeoutException as error:
+            return Transient("Timeout", f"no answer in time ({type(error).__name__})")
+        except _TooLarge:
+            return Transient("BodyTooLarge", f"the answer is larger than {LARGEST_BODY} bytes")
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            return Transient("ConnectionLost", f"{type(error).__name__}: {error}")
+        return classify(status, answered, content, scope=scope, floor=self._floor, now=self._clock())
+
+    @asynccontextmanager
+    async def _stream(self, url: str, body: bytes, headers: dict[str, str]) -> AsyncIterator[httpx.Response]:
+        async with self._client.stream("POST", url, content=body, headers=headers) as response:
+            yield response
+
+
+async def _bounded(response: httpx.Response) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.aiter_bytes():
+        size += len(part)
+        if size > LARGEST_BODY:
+            raise _TooLarge
+        parts.append(part)
+    return b"".join(parts)
+
+

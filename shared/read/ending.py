@@ -1,0 +1,160 @@
+"""How a slice goes on or ends: a new generation, or a state with cause and cure.
+
+What follows from an end is sent before the message that brought it is taken off its queue, and whoever finds
+a slice ended already does the same again: a worker that dies in between leaves nothing undone.
+"""
+
+import secrets
+from collections.abc import Collection
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+
+from shared.days import Attempt, Pointer, ScopeState
+from shared.engine import Engine
+from shared.events import GENERATION_DISCARDED, SLICE_ENDED, emit
+from shared.messages import BadMessage, PageItem, RunItem
+from shared.plan.windows import Window
+from shared.registry import pages
+from shared.runs import Slice, SliceState
+from shared.storage.errors import Conflict
+
+LONGEST_PAUSE = timedelta(minutes=5)
+_SCOPE_STATES = {
+    SliceState.FAILED: ScopeState.FAILED,
+    # Only the days that lost their cost are called vanished; the others were withheld with them.
+    SliceState.VANISHED: ScopeState.FAILED,
+    SliceState.UNRECONCILED: ScopeState.UNRECONCILED,
+}
+
+
+def generation_id(now: datetime) -> str:
+    """Name a generation so that names sort by their start."""
+    return f"{now:%Y%m%dT%H%M%S%f}Z-{secrets.token_hex(3)}"
+
+
+def first_page(piece: Slice) -> PageItem:
+    """Give the message that starts the slice's current generation."""
+    return PageItem(
+        run=piece.run,
+        slice=piece.name,
+        generation=piece.generation,
+        page=1,
+        not_before=piece.not_before,
+    )
+
+
+def pause(engine: Engine, attempt: int) -> timedelta:
+    """Give the growing pause before the next try: the base doubled each time, bounded, with jitter."""
+    base = min(engine.settings.retry_delay * (1 << min(attempt, 10)), LONGEST_PAUSE)
+    return base * (1 + engine.jitter.randrange(0, 251) / 1000)
+
+
+async def read_again(  # noqa: PLR0913 - what the next reading needs
+    engine: Engine,
+    piece: Slice,
+    *,
+    cause: str,
+    cure: str,
+    first: date,
+    last: date,
+    must_control: bool,
+    exhausted: SliceState,
+) -> None:
+    """Throw the slice's generation away and start another over `first` to `last`.
+
+    After `COST_MAX_READINGS` generations the slice ends as `exhausted`, with cause and cure. Where another
+    worker has changed the slice meanwhile, what it made of it counts.
+    """
+    if piece.reading >= engine.settings.max_readings:
+        await end(engine, piece, exhausted, cause, cure)
+        return
+    now = engine.clock()
+    # A generation's name must sort after its predecessor's, whichever worker's clock is behind.
+    name = generation_id(max(now, _started(piece.generation) + timedelta(microseconds=1)))
+    following = replace(
+        piece,
+        generation=name,
+        reading=piece.reading + 1,
+        reading_first=first,
+        reading_last=last,
+        must_control=must_control,
+        not_before=now + pause(engine, piece.reading - 1),
+        discarded=piece.discarded + 1,
+    )
+    try:
+        await engine.runs.save_slice(following)
+    except Conflict:
+        await take_up(engine, piece.run, piece.name)
+        return
+    emit(GENERATION_DISCARDED, run=piece.run, slice=piece.name, generation=piece.generation, cause=cause)
+    await engine.send_page(first_page(following))
+
+
+async def end(  # noqa: PLR0913 - an end and what is said of it
+    engine: Engine,
+    piece: Slice,
+    state: SliceState,
+    cause: str | None,
+    cure: str | None,
+    vanished: Collection[date] = (),
+) -> None:
+    """End a slice and, if it was the run's last open one, say so to the orchestrator.
+
+    A slice that ends without counting is noted at the days it was still to prove first: its run must not
+    close before the days know. `vanished` are those of its days whose cost is gone.
+    """
+    if state is not SliceState.RECONCILED:
+        await _note_days(engine, piece, _SCOPE_STATES[state], cause or "", vanished)
+    try:
+        await engine.runs.save_slice(replace(piece, state=state, cause=cause, cure=cure))
+    except Conflict:
+        await take_up(engine, piece.run, piece.name)
+        return
+    emit(
+        SLICE_ENDED,
+        run=piece.run,
+        slice=piece.name,
+        scope=piece.scope,
+        metric=piece.metric,
+        state=state.value,
+        cause=cause,
+    )
+    await follow_up(engine, piece.run, piece.seeding)
+
+
+async def take_up(engine: Engine, run: str, name: str) -> None:
+    """Do again what must follow from what a slice's row says: its end's news, or its generation's first page."""
+    piece = await engine.runs.slice(run, name)
+    if piece is None:
+        raise BadMessage(f"there is no slice {name} of a run {run}")
+    if piece.state is not SliceState.OPEN:
+        await follow_up(engine, run, piece.seeding)
+    elif not await pages.any_entry(engine.storage.tables, piece.partition):
+        await engine.send_page(first_page(piece))
+
+
+async def _note_days(
+    engine: Engine, piece: Slice, state: ScopeState, cause: str, vanished: Collection[date]
+) -> None:
+    first, last = piece.reading_first, piece.reading_last
+    known = await engine.days.of_scope(piece.metric, piece.scope_key, first, last)
+    now = engine.clock()
+    for day in Window(first, last).days:
+        told = ScopeState.VANISHED if day in vanished else state
+        pointer = known.get(day) or blank_pointer(piece, day)
+        await engine.days.note(pointer, Attempt(piece.run, told, cause, now))
+
+
+def blank_pointer(piece: Slice, day: date) -> Pointer:
+    """Give the pointer of a scope's day that nobody has read yet."""
+    return Pointer(piece.metric, day, piece.scope, piece.scope_key)
+
+
+async def follow_up(engine: Engine, run: str, seeding: str) -> None:
+    """Wake the orchestrator if no slice and no day of the run is open any more."""
+    if not await engine.runs.any_open(run, seeding):
+        await engine.send_run(RunItem(run=run))
+
+
+def _started(generation: str) -> datetime:
+    return datetime.strptime(generation.split("Z-")[0] + "+0000", "%Y%m%dT%H%M%S%f%z")

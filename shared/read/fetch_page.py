@@ -1,0 +1,208 @@
+"""One message, one page: from a work item to a committed page and the message of its successor.
+
+The order is what makes it safe. The staged blob is written first, then the page's registry entity, which **is**
+the commit; only then is the next message sent, and recorded as sent. A worker that dies anywhere leaves either
+nothing that counts, or a committed page whose message comes back and sends the successor again.
+"""
+
+from shared.engine import Engine
+from shared.events import PAGE_COMMITTED, PAGE_LOST_RACE, SCHEMA_DRIFT, emit
+from shared.messages import BadMessage, PageItem
+from shared.normalise.records import Records, records
+from shared.read import ending, query, schema
+from shared.read.answers import PageAnswer, Refused, Throttled, Transient
+from shared.read.closing import close
+from shared.read.cursors import CURSOR_LIMIT, used
+from shared.read.overlap import Overlap, against
+from shared.read.turn import give_way, take_turn, try_again
+from shared.registry import pages
+from shared.registry.generations import Generation
+from shared.registry.pages import Page
+from shared.runs import Slice, SliceState
+from shared.scopes import Scope
+from shared.storage.errors import Conflict
+
+LOOP_CURE = "the service keeps sending rows it has sent before; run again later, or set a shorter COST_WINDOW_DAYS"
+
+
+async def fetch_page(engine: Engine, body: bytes) -> None:
+    """Work one message of `cost-pages`.
+
+    Raises:
+        BadMessage: no such message, run, slice or page: it belongs on the poison queue.
+    """
+    item = PageItem.decode(body)
+    piece = await engine.runs.slice(item.run, item.slice)
+    if piece is None:
+        raise BadMessage(f"there is no slice {item.slice} of a run {item.run}")
+    if piece.state is not SliceState.OPEN or item.generation != piece.generation:
+        await ending.take_up(engine, item.run, item.slice)
+        return
+    generation = await engine.generations.load(piece.partition)
+    if generation.entry(item.page) is not None:
+        await succeed(engine, piece, generation, item.page)
+        return
+    previous = generation.pages.get(item.page - 1)
+    if previous is None and item.page != 1:
+        raise BadMessage(f"page {item.page} of {piece.partition} was asked for before page {item.page - 1}")
+    if previous is not None and previous.cursor_out is None:
+        await close(engine, piece, generation, item)
+    else:
+        await _read(engine, piece, generation, item)
+
+
+async def succeed(engine: Engine, piece: Slice, generation: Generation, number: int) -> None:
+    """Make sure that what follows a committed page or verdict was sent."""
+    entry = generation.entry(number)
+    if isinstance(entry, Page):
+        if not entry.sent:
+            await _send_next(engine, piece, number)
+    else:
+        await close(engine, piece, generation, ending.first_page(piece))
+
+
+async def _send_next(engine: Engine, piece: Slice, number: int) -> None:
+    await engine.send_page(
+        PageItem(run=piece.run, slice=piece.name, generation=piece.generation, page=number + 1)
+    )
+    await pages.mark_sent(engine.storage.tables, piece.partition, number)
+
+
+async def _read(engine: Engine, piece: Slice, generation: Generation, item: PageItem) -> None:
+    turn = await take_turn(engine, piece, item)
+    if turn is None:
+        return
+    previous = generation.pages.get(item.page - 1)
+    cursor = None if previous is None else previous.cursor_out
+    url = cursor or query.first_url(engine.settings.arm_endpoint, piece.scope, piece.page_size)
+    asked = query.body(piece.metric, piece.grouping, piece.reading_first, piece.reading_last)
+    answer = await engine.api.post(url, asked, piece.scope)
+    match answer:
+        case PageAnswer():
+            await _take(engine, piece, generation, turn, answer)
+        case Throttled(wait):
+            await give_way(engine, piece, turn, wait)
+        case Transient():
+            await try_again(engine, piece, turn, answer)
+        case Refused(cause, cure):
+            await ending.end(engine, piece, SliceState.FAILED, cause, cure)
+
+
+async def _take(
+    engine: Engine, piece: Slice, generation: Generation, item: PageItem, answer: PageAnswer
+) -> None:
+    try:
+        table = schema.read(answer.body, piece.grouping)
+        read = records(
+            table,
+            metric=piece.metric,
+            grouping=piece.grouping,
+            subscription=Scope.parse(piece.scope).subscription_id,
+            first=piece.reading_first,
+            last=piece.reading_last,
+        )
+    except schema.TornBodyError as error:
+        await try_again(engine, piece, item, Transient("TornBody", str(error)))
+        return
+    except schema.SchemaDriftError as error:
+        await _drifted(engine, piece, item, answer.body, error)
+        return
+    overlap = against(read, generation.keys)
+    cursors = [page.cursor_in for page in generation.pages.values()]
+    asked = generation.pages[item.page - 1].cursor_out if item.page > 1 else None
+    unusable = _unusable(engine, table.next_link)
+    if unusable is not None:
+        await ending.end(engine, piece, SliceState.FAILED, *unusable)
+        return
+    discard = _unsound(engine, item.page, table, overlap, [*cursors, asked])
+    if discard is not None:
+        await ending.read_again(
+            engine,
+            piece,
+            cause=discard,
+            cure=LOOP_CURE,
+            first=piece.reading_first,
+            last=piece.reading_last,
+            must_control=piece.must_control,
+            exhausted=SliceState.FAILED,
+        )
+        return
+    fresh = overlap.fresh
+    staged = await engine.staging.write(piece.partition, item.page, fresh.frame) if len(fresh.frame) else None
+    page = Page(
+        number=item.page,
+        cursor_in=asked,
+        cursor_out=table.next_link,
+        read_at=answer.read_at,
+        raw_rows=table.rows,
+        duplicates=overlap.repeated,
+        outside=fresh.outside,
+        staged=staged,
+        sums=fresh.sums(piece.metric),
+        digests=fresh.digests(),
+        packed=fresh.packed(),
+        requests=item.requests,
+        throttled=item.throttled,
+        single=item.page == 1 and table.next_link is None and table.rows < piece.page_size,
+    )
+    await _commit(engine, piece, page)
+
+
+async def _commit(engine: Engine, piece: Slice, page: Page) -> None:
+    try:
+        await pages.commit(engine.storage.tables, piece.partition, page)
+    except Conflict:
+        emit(PAGE_LOST_RACE, run=piece.run, slice=piece.name, page=page.number)
+        await succeed(engine, piece, await engine.generations.load(piece.partition), page.number)
+        return
+    emit(
+        PAGE_COMMITTED,
+        run=piece.run,
+        slice=piece.name,
+        generation=piece.generation,
+        page=page.number,
+        rows=page.raw_rows,
+        duplicates=page.duplicates,
+    )
+    await _send_next(engine, piece, page.number)
+
+
+def _unusable(engine: Engine, link: str | None) -> tuple[str, str] | None:
+    """Name what makes a nextLink one that must never be followed, as (cause, cure)."""
+    if link is None:
+        return None
+    if len(link) > CURSOR_LIMIT:
+        cause = f"CursorTooLong: the nextLink has {len(link)} characters, {CURSOR_LIMIT} can be kept"
+        return cause, "set a smaller COST_GROUPING or COST_WINDOW_DAYS for this scope"
+    try:
+        query.same_host(engine.settings.arm_endpoint, link)
+    except query.ForeignLinkError as error:
+        return f"ForeignNextLink: {error}", "check ARM_ENDPOINT; a token is never sent to another host"
+    return None
+
+
+def _unsound(
+    engine: Engine, number: int, table: schema.Table, overlap: Overlap, cursors: list[str | None]
+) -> str | None:
+    """Name what makes this reading one to throw away: data that moved under it, or a loop."""
+    if overlap.moved:
+        return f"DataMoved: {overlap.moved} rows of page {number} changed since an earlier page"
+    if table.next_link is None:
+        return None
+    if used(table.next_link, cursors):
+        return f"CursorLoop: the nextLink of page {number} leads back to an earlier page"
+    if overlap.repeated and not len(overlap.fresh.frame) and not overlap.fresh.outside:
+        return f"CursorLoop: all rows of page {number} were on earlier pages"
+    if number >= engine.settings.max_pages:
+        return f"TooManyPages: page {number} has a nextLink, COST_MAX_PAGES is {engine.settings.max_pages}"
+    return None
+
+
+async def _drifted(
+    engine: Engine, piece: Slice, item: PageItem, body: bytes, error: schema.SchemaDriftError
+) -> None:
+    kept = await engine.staging.quarantine(piece.partition, item.page, body)
+    emit(SCHEMA_DRIFT, run=piece.run, slice=piece.name, page=item.page, cause=str(error), kept=kept)
+    cause = f"SchemaDrift: {error} (page {item.page})"
+    cure = f"look at the payload, kept as {engine.settings.staging_container}/{kept}; nothing of it was published"
+    await ending.end(engine, piece, SliceState.FAILED, cause, cure)

@@ -1,0 +1,163 @@
+"""The schema check: from the bytes of an answer to columns of one type each, by name, or a named refusal.
+
+Numbers stay the text they were: msgspec hands every JSON number with a fraction or an exponent over as it
+stands, so that no double lies between the provider's figure and ours.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import msgspec
+
+from shared.read.query import COST, DAY, QUANTITY, columns
+
+
+class NumberText(str):
+    """A JSON number, as it was written."""
+
+    __slots__ = ()
+
+
+class SchemaDriftError(Exception):
+    """The answer has not the shape that was asked for; the message names column and row."""
+
+
+class TornBodyError(Exception):
+    """The body is no JSON at all: cut off on the way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """An answer's rows by column: numbers as text, days as yyyymmdd, and the link to the next page."""
+
+    texts: dict[str, list[str | None]]
+    cost: list[str]
+    quantity: list[str]
+    days: list[int]
+    rows: int
+    next_link: str | None
+
+
+_decoder = msgspec.json.Decoder(float_hook=NumberText)
+
+
+def read(body: bytes, grouping: Sequence[str]) -> Table:
+    """Read a page of a query with this grouping.
+
+    An empty body (204) is a page without rows. Unknown columns are ignored, order does not matter.
+
+    Raises:
+        TornBodyError: no JSON; ask again.
+        SchemaDriftError: a column is missing or of another type, a row is ragged, a value is of another type.
+    """
+    wanted = columns(grouping)
+    if not body.strip():
+        return Table({name: [] for name in wanted}, [], [], [], 0, None)
+    properties = _properties(_decode(body))
+    names = _names(properties)
+    rows = properties.get("rows", [])
+    link = properties.get("nextLink")
+    if not isinstance(rows, list):
+        raise SchemaDriftError("`rows` is no list")
+    if link is not None and not isinstance(link, str):
+        raise SchemaDriftError("`nextLink` is no text")
+    _check_declared(properties["columns"], names, wanted)
+    values = _transpose(rows, len(properties["columns"]))
+    positions = {name: names[name.lower()] for name in (*wanted, COST, QUANTITY, DAY)}
+    texts = {name: _column(values, positions[name], name, _TEXT) for name in wanted}
+    return Table(
+        texts=texts,
+        cost=list(map(str, _column(values, positions[COST], COST, _NUMBER))),
+        quantity=list(map(str, _column(values, positions[QUANTITY], QUANTITY, _NUMBER))),
+        days=_column(values, positions[DAY], DAY, _WHOLE),
+        rows=len(rows),
+        next_link=link or None,
+    )
+
+
+_TEXT: frozenset[type] = frozenset({str, type(None)})
+_NUMBER: frozenset[type] = frozenset({NumberText, int})
+_WHOLE: frozenset[type] = frozenset({int})
+
+
+def _decode(body: bytes) -> Any:
+    try:
+        return _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        _explain(body, error)
+
+
+def _explain(body: bytes, error: Exception) -> NoReturn:
+    """Tell a cut-off body from one that says NaN or Infinity, which is JSON to some writers and no number to us."""
+    try:
+        value = json.loads(body, parse_constant=_constant, parse_float=NumberText)
+    except (ValueError, RecursionError):
+        raise TornBodyError(str(error)) from error
+    names = [str(column.get("name")) for column in value["properties"]["columns"]]
+    for number, row in enumerate(value["properties"]["rows"]):
+        for name, item in zip(names, row, strict=False):
+            if isinstance(item, _Constant):
+                raise SchemaDriftError(f"column `{name}`, row {number}: {item} is no number") from error
+    raise SchemaDriftError(f"the answer is no strict JSON: {error}") from error
+
+
+class _Constant(str):
+    __slots__ = ()
+
+
+def _constant(name: str) -> _Constant:
+    return _Constant(name)
+
+
+def _properties(answer: Any) -> dict[str, Any]:
+    properties = answer.get("properties") if isinstance(answer, dict) else None
+    if not isinstance(properties, dict) or not isinstance(properties.get("columns"), list):
+        raise SchemaDriftError("the answer has no `properties.columns`")
+    return properties
+
+
+def _names(properties: dict[str, Any]) -> dict[str, int]:
+    names: dict[str, int] = {}
+    for position, column in enumerate(properties["columns"]):
+        if not isinstance(column, dict) or not isinstance(column.get("name"), str):
+            raise SchemaDriftError(f"column {position} has no name")
+        name = column["name"].lower()
+        if name in names:
+            raise SchemaDriftError(f"column `{column['name']}` stands in the answer twice")
+        names[name] = position
+    return names
+
+
+def _check_declared(declared: list[dict[str, Any]], names: dict[str, int], wanted: Sequence[str]) -> None:
+    for name in (*wanted, COST, QUANTITY, DAY):
+        if name.lower() not in names:
+            raise SchemaDriftError(f"column `{name}` is missing")
+        kind = declared[names[name.lower()]].get("type")
+        expected = "Number" if name in {COST, QUANTITY, DAY} else "String"
+        if kind != expected:
+            raise SchemaDriftError(f"column `{name}` is of type {kind!r}, {expected!r} was expected")
+
+
+def _transpose(rows: list[Any], width: int) -> list[tuple[Any, ...]]:
+    kinds = set(map(type, rows))
+    if kinds - {list}:
+        number = next(i for i, row in enumerate(rows) if type(row) is not list)
+        raise SchemaDriftError(f"row {number} is no list")
+    widths = set(map(len, rows))
+    if widths - {width}:
+        number = next(i for i, row in enumerate(rows) if len(row) != width)
+        raise SchemaDriftError(f"row {number} has {len(rows[number])} values for {width} columns")
+    return list(zip(*rows, strict=True)) if rows else [()] * width
+
+
+def _column(values: list[tuple[Any, ...]], position: int, name: str, allowed: frozenset[type]) -> list[Any]:
+    column = values[position]
+    if set(map(type, column)) - allowed:
+        number = next(i for i, value in enumerate(column) if type(value) not in allowed)
+        shown = str(column[number])[:60]
+        raise SchemaDriftError(
+            f"column `{name}`, row {number}: {type(column[number]).__name__} {shown!r} is of another type"
+        )
+    return list(column)

@@ -1,0 +1,66 @@
+"""Waiting for one's turn: all of it is a message put back on the queue, hidden until its time.
+
+Sleeping in a function costs money and raising burns one of the message's dequeue counts, so neither is done
+for a throttle. A place that was taken is kept: whoever wakes looks only whether a 429 has moved the gate since.
+"""
+
+from datetime import datetime, timedelta
+
+import msgspec.structs
+
+from shared.engine import Engine
+from shared.events import RETRIED, THROTTLED, emit
+from shared.messages import PageItem
+from shared.quota.gate import Turn
+from shared.read import ending
+from shared.read.answers import Transient
+from shared.runs import Slice, SliceState
+
+
+async def take_turn(engine: Engine, piece: Slice, item: PageItem) -> PageItem | None:
+    """Give the item with its request counted if it is its turn; else put it back on the queue and give None."""
+    now = engine.clock()
+    if item.place is None:
+        if item.not_before is not None and item.not_before > now:
+            await engine.send_page(item)
+            return None
+        turn = await engine.gate.take(piece.scope_key, now)
+        due = turn.place
+    else:
+        turn = Turn(item.place, item.shifts)
+        due = await engine.gate.due(piece.scope_key, turn)
+    if due > now:
+        await engine.send_page(_holding(item, turn, due))
+        return None
+    return msgspec.structs.replace(item, requests=item.requests + 1)
+
+
+async def give_way(engine: Engine, piece: Slice, item: PageItem, wait: timedelta) -> None:
+    """After a 429: move the gate for everyone, take a place behind the pause, and put the message back."""
+    now = engine.clock()
+    emit(THROTTLED, run=piece.run, slice=piece.name, page=item.page, wait_ms=wait // timedelta(milliseconds=1))
+    jitter = wait * engine.jitter.randrange(0, 101) / 1000
+    await engine.gate.pause(piece.scope_key, now, wait + jitter)
+    turn = await engine.gate.take(piece.scope_key, now)
+    await engine.send_page(
+        _holding(msgspec.structs.replace(item, throttled=item.throttled + 1), turn, turn.place)
+    )
+
+
+async def try_again(engine: Engine, piece: Slice, item: PageItem, answer: Transient) -> None:
+    """After a stumble of the service: put the message back with a growing delay, or end the slice."""
+    attempt = item.attempt + 1
+    said = f"{answer.cause}: {answer.detail}"
+    if attempt >= engine.settings.max_attempts:
+        cure = f"the service failed {attempt} times in a row; the next run reads this window again"
+        await ending.end(engine, piece, SliceState.FAILED, said, cure)
+        return
+    wait = max(ending.pause(engine, item.attempt), answer.wait or timedelta())
+    emit(RETRIED, run=piece.run, slice=piece.name, page=item.page, attempt=attempt, cause=said)
+    await engine.send_page(
+        msgspec.structs.replace(item, attempt=attempt, place=None, not_before=engine.clock() + wait)
+    )
+
+
+def _holding(item: PageItem, turn: Turn, due: datetime) -> PageItem:
+    return msgspec.structs.replace(item, place=turn.place, shifts=turn.shifts, not_before=due)

@@ -1,0 +1,69 @@
+"""What this process knows of the generations it works on.
+
+Committed pages never change, so a worker that has read a page need not read it again: a page at any depth
+costs a warm worker one registry query for what others committed since, and a cold one a single query for all.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import polars as pl
+
+from shared.normalise.hashing import unpack
+from shared.registry.pages import Entry, Page, Verdict, entries
+from shared.storage.tables import Tables
+
+REMEMBERED_ROWS = 4_000_000
+"""Rows whose keys are remembered at once, 24 bytes each, over all generations."""
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One generation as it stood at one moment: what others commit afterwards does not show in it.
+
+    `keys` holds the row keys of its pages (`shared.normalise.hashing.KEY_COLUMNS`).
+    """
+
+    partition: str
+    pages: Mapping[int, Page]
+    keys: pl.DataFrame
+    verdict: Verdict | None = None
+
+    @property
+    def last(self) -> int:
+        """The number of the last page, 0 where there is none."""
+        return max(self.pages, default=0)
+
+    def entry(self, number: int) -> Entry | None:
+        """Find the committed entry of that number: a page or the verdict."""
+        if self.verdict is not None and self.verdict.number == number:
+            return self.verdict
+        return self.pages.get(number)
+
+    def extended(self, later: list[Entry]) -> "Generation":
+        """Give the generation with entries that were committed later."""
+        pages = {entry.number: entry for entry in later if isinstance(entry, Page) and entry.number > self.last}
+        verdict = next((entry for entry in later if isinstance(entry, Verdict)), self.verdict)
+        keys = pl.concat([self.keys, *(unpack(page.packed) for page in pages.values())])
+        # The packed bytes are held once, as keys.
+        slim = {number: replace(page, packed=b"") for number, page in pages.items()}
+        return replace(self, pages={**self.pages, **slim}, keys=keys, verdict=verdict)
+
+
+class Generations:
+    """Generations by registry partition, the least recently used forgotten first."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._known: OrderedDict[str, Generation] = OrderedDict()
+
+    async def load(self, partition: str) -> Generation:
+        """Give a generation as it stands, with one query for what was committed since it was last asked for."""
+        known = self._known.get(partition) or Generation(partition, {}, unpack(b""))
+        generation = known.extended(await entries(self._tables, partition, after=known.last))
+        self._known[partition] = generation
+        self._known.move_to_end(partition)
+        while len(self._known) > 1 and sum(len(g.keys) for g in self._known.values()) > REMEMBERED_ROWS:
+            self._known.popitem(last=False)
+        return generation

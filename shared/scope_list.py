@@ -1,0 +1,156 @@
+"""The list of scopes in `COST_SCOPES`, each with what is read of it."""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
+
+from shared.environment import names
+from shared.plan.grouping import check_grouping, default_grouping, overlap_problem, scope_problems
+from shared.scopes import Scope
+
+T = TypeVar("T")
+
+METRICS = ("ActualCost", "AmortizedCost")
+"""The metrics that can be read."""
+
+_FIELDS = frozenset({"scope", "source", "grouping", "metrics"})
+
+
+class Source(StrEnum):
+    """Which API the cost of a scope is read from."""
+
+    QUERY = "query"
+    USAGE_DETAILS = "usage_details"
+
+
+_UNREADABLE = frozenset({Source.USAGE_DETAILS})
+"""Sources of the contract that this version has no reader for."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeSettings:
+    """One scope and what is read of it."""
+
+    scope: Scope
+    source: Source
+    grouping: tuple[str, ...]
+    metrics: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeDefaults:
+    """What holds for a scope that does not say otherwise; no grouping means the one of the scope's kind."""
+
+    source: Source
+    grouping: tuple[str, ...] | None
+    metrics: tuple[str, ...]
+
+
+def check_source(text: str) -> Source:
+    """Give the source of this name.
+
+    Raises:
+        ValueError: no source has this name, or this version cannot read it.
+    """
+    if text not in list(Source):
+        raise ValueError(f"is {text!r}: give {' or '.join(Source)}")
+    if text in _UNREADABLE:
+        raise ValueError(f"is {text}: {text} is not read by this version yet, give {Source.QUERY}")
+    return Source(text)
+
+
+def check_metrics(metrics: Sequence[str]) -> tuple[str, ...]:
+    """Give the metrics back if all are known, none comes twice and there is one.
+
+    Raises:
+        ValueError: they are not so.
+    """
+    if not metrics or len(set(metrics)) < len(metrics) or not set(metrics) <= set(METRICS):
+        raise ValueError(f"is {', '.join(metrics)!r}: give {' and '.join(METRICS)}, or one of them")
+    return tuple(metrics)
+
+
+def read_scopes(text: str, defaults: ScopeDefaults) -> tuple[tuple[ScopeSettings, ...], list[str]]:
+    """Read the scopes and list every problem, each going on from the name of the setting.
+
+    A JSON array holds paths or objects {"scope", "source", "grouping", "metrics"}; any other text is a list
+    of paths separated by commas or line ends.
+    """
+    try:
+        entries = _entries(text)
+    except ValueError as error:
+        return (), [str(error)]
+    scopes: list[ScopeSettings] = []
+    problems = [] if entries else ["holds no scope: give at least one"]
+    for entry in entries:
+        try:
+            scopes.append(_read_entry(entry, defaults))
+        except ValueError as error:
+            problems.append(str(error))
+    return tuple(scopes), [*problems, *_list_problems(scopes)]
+
+
+def _entries(text: str) -> Sequence[object]:
+    if not text.lstrip().startswith(("[", "{")):
+        return [path.strip() for path in re.split(r"[,\n]", text) if path.strip()]
+    try:
+        entries: object = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"looks like JSON and is none: {error}") from error
+    if not isinstance(entries, list):
+        raise ValueError("is a JSON object: give an array of scopes")  # noqa: TRY004 - all are problems of a value
+    return entries
+
+
+def _read_entry(entry: object, defaults: ScopeDefaults) -> ScopeSettings:
+    if isinstance(entry, str):
+        entry = {"scope": entry}
+    path = entry.get("scope") if isinstance(entry, Mapping) else None
+    if not isinstance(entry, Mapping) or not isinstance(path, str):
+        message = f'has the entry {json.dumps(entry)}: give a path or an object with "scope"'
+        raise ValueError(message)  # noqa: TRY004 - all are problems of a value
+    scope = Scope.parse(path)
+    unknown = sorted(set(entry) - _FIELDS)
+    if unknown:
+        raise ValueError(f"has the field {unknown[0]!r} at {scope}: allowed are {', '.join(sorted(_FIELDS))}")
+    settings = ScopeSettings(
+        scope=scope,
+        source=_field(scope, entry, "source", _one(check_source), defaults.source),
+        grouping=_field(
+            scope, entry, "grouping", check_grouping, defaults.grouping or default_grouping(scope)
+        ),
+        metrics=_field(scope, entry, "metrics", check_metrics, defaults.metrics),
+    )
+    if problems := scope_problems(scope, settings.grouping):
+        raise ValueError(f"at {scope}: {'; '.join(problems)}")
+    return settings
+
+
+def _field(
+    scope: Scope, entry: Mapping[str, object], name: str, check: Callable[[Sequence[str]], T], default: T
+) -> T:
+    if name not in entry:
+        return default
+    value = entry[name]
+    try:
+        if isinstance(value, str):
+            return check(names(value))
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            return check(value)
+    except ValueError as error:
+        raise ValueError(f"at {scope}: {name} {error}") from error
+    raise ValueError(f"at {scope}: {name} is {json.dumps(value)}: give a text or an array of texts")
+
+
+def _one(check: Callable[[str], T]) -> Callable[[Sequence[str]], T]:
+    return lambda values: check(", ".join(values))
+
+
+def _list_problems(listed: Sequence[ScopeSettings]) -> list[str]:
+    scopes = [entry.scope for entry in listed]
+    problems = [f"names {scope} twice" for place, scope in enumerate(scopes) if scope in scopes[:place]]
+    overlaps = (overlap_problem(narrow, wide.scope, wide.grouping) for narrow in scopes for wide in listed)
+    return [*problems, *filter(None, overlaps)]

@@ -1,0 +1,100 @@
+"""What a run came to: the object that `run --json` prints, made once from the books when the run closes."""
+
+from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+from shared.days import Day, ScopeState
+from shared.engine import Engine
+from shared.normalise.exact import add_by_currency, text
+from shared.registry.pages import counts
+from shared.runs import Run, RunStatus, Slice, SliceState
+
+RECONCILED = "reconciled"
+
+
+async def summarise(engine: Engine, run: Run, known: Mapping[str, Mapping[date, Day]]) -> dict[str, Any]:
+    """Add up a run whose slices and days have all ended; amounts are text."""
+    pieces = await engine.runs.slices(run)
+    tasks = {(task.metric, task.day): task for task in await engine.runs.days(run)}
+    days: list[dict[str, str]] = []
+    totals: dict[str, list[Mapping[str, Decimal]]] = {}
+    failures = [_failure(piece) for piece in pieces if piece.state is not SliceState.RECONCILED]
+    for metric, found in known.items():
+        for day, entry in found.items():
+            task = tasks.get((metric, day))
+            state = "unchanged" if task is None else task.state
+            if entry.publication is not None and entry.publication.status != RECONCILED:
+                state = "incomplete"
+            if task is not None and task.state == "failed":
+                state = "incomplete"
+                failures.append(_day_failure(metric, day, task.cause or ""))
+            days.append({"metric": metric, "day": day.isoformat(), "state": state})
+            if entry.publication is not None:
+                totals.setdefault(metric, []).append(entry.publication.totals)
+                failures += [
+                    _disagreement(metric, day, scope, cause) for scope, cause in entry.publication.disagrees.items()
+                ]
+    whole = not failures and all(day["state"] != "incomplete" for day in days)
+    reconciled = sum(piece.state is SliceState.RECONCILED for piece in pieces)
+    return {
+        "run_id": run.id,
+        "status": (RunStatus.COMPLETE if whole else RunStatus.PARTIAL).value,
+        "slices": {"total": len(pieces), "reconciled": reconciled, "failed": len(pieces) - reconciled},
+        **await _counted(engine, run),
+        "generations_discarded": sum(piece.discarded for piece in pieces),
+        "days": days,
+        "totals": {
+            metric: {currency: text(amount) for currency, amount in add_by_currency(parts).items()}
+            for metric, parts in sorted(totals.items())
+        },
+        "failures": failures,
+    }
+
+
+async def _counted(engine: Engine, run: Run) -> dict[str, int]:
+    found = await counts(engine.storage.tables, f"{run.id}|{run.seeding}-")
+    return {
+        "pages": found.pages,
+        "rows_read": found.rows,
+        "duplicates_dropped": found.duplicates,
+        "requests": found.requests,
+        "throttled": found.throttled,
+    }
+
+
+def _failure(piece: Slice) -> dict[str, Any]:
+    return {
+        "scope": piece.scope,
+        "metric": piece.metric,
+        "from": piece.reading_first.isoformat(),
+        "to": piece.reading_last.isoformat(),
+        "state": piece.state.value,
+        "cause": piece.cause,
+        "cure": piece.cure,
+    }
+
+
+def _day_failure(metric: str, day: date, cause: str) -> dict[str, Any]:
+    return {
+        "scope": None,
+        "metric": metric,
+        "from": day.isoformat(),
+        "to": day.isoformat(),
+        "state": ScopeState.FAILED.value,
+        "cause": cause,
+        "cure": "see the cause; the next run publishes the day again",
+    }
+
+
+def _disagreement(metric: str, day: date, scope: str, cause: str) -> dict[str, Any]:
+    return {
+        "scope": scope,
+        "metric": metric,
+        "from": day.isoformat(),
+        "to": day.isoformat(),
+        "state": ScopeState.DISAGREES.value,
+        "cause": cause,
+        "cure": "find out which scope sees the true cost; the more specific one is published",
+    }

@@ -1,0 +1,146 @@
+"""Sweep: what makes sure that every run ends, and that nothing is kept for ever.
+
+It restarts what made no progress for `COST_STALL_SECONDS`, by sending its message again: harmless where the
+first is still on its way. What stalls again after so many restarts fails with a named cause. It finishes
+seedings, drains the poison queues into recorded states, purges old registry partitions and removes staged
+pages that nothing names any more.
+"""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from shared.engine import Engine
+from shared.events import DAY_RESTARTED, POISON_DRAINED, SLICE_RESTARTED, emit
+from shared.messages import DAYS, PAGES, POISON, QUEUES, BadMessage, DayItem, PageItem, RunItem
+from shared.plan.seed import finish_seeding
+from shared.progress import last_progress
+from shared.purge import purge
+from shared.read import ending
+from shared.registry.pages import next_number
+from shared.runs import DayTask, Run, Slice, SliceState
+from shared.storage.errors import Conflict
+from shared.storage.queues import Message
+
+RESTARTS = 3
+STALL_CURE = "the next run reads this window again; if it stalls too, look at the poison records and the logs"
+
+
+async def sweep(engine: Engine) -> None:
+    """Sweep once."""
+    await drain(engine)
+    now = engine.clock()
+    for run in await engine.runs.runs(only_open=True):
+        await _sweep_run(engine, run, now)
+    await purge(engine)
+
+
+async def drain(engine: Engine) -> int:
+    """Record every poisoned message, mark what it named as failed, and tell how many there were."""
+    drained = 0
+    for queue in QUEUES:
+        while messages := await engine.storage.queues.receive(queue + POISON, most=32, hide_seconds=300):
+            for message in messages:
+                await _drain(engine, queue, message)
+                await engine.storage.queues.delete(queue + POISON, message)
+                drained += 1
+    return drained
+
+
+async def _drain(engine: Engine, queue: str, message: Message) -> None:
+    """Keep the evidence first, then mark: a crash in between drains the message again, to the same end."""
+    cause = f"PoisonMessage: a message of {queue} failed {_tries(message)} times"
+    await engine.runs.keep_poison(
+        queue,
+        message.id,
+        {"raw": message.raw[:30_000], "inserted_on": message.inserted_on, "drained_at": engine.clock()},
+    )
+    emit(POISON_DRAINED, queue=queue, message=message.id)
+    if message.body is None:
+        return
+    try:
+        if queue == PAGES:
+            await _fail_page(engine, PageItem.decode(message.body), cause)
+        elif queue == DAYS:
+            await _fail_day(engine, DayItem.decode(message.body), cause)
+        else:
+            item = RunItem.decode(message.body)
+            run = await engine.runs.run(item.run)
+            if run is not None:
+                await ending.follow_up(engine, run.id, run.seeding)
+    except BadMessage:
+        # It names nothing: the record is all there is to keep.
+        return
+
+
+def _tries(message: Message) -> int:
+    """Give how often a message was tried before it was poisoned, at the least."""
+    return max(message.dequeue_count - 1, 1)
+
+
+async def _fail_page(engine: Engine, item: PageItem, cause: str) -> None:
+    piece = await engine.runs.slice(item.run, item.slice)
+    if piece is not None and piece.state is SliceState.OPEN and piece.generation == item.generation:
+        await ending.end(engine, piece, SliceState.FAILED, cause, STALL_CURE)
+
+
+async def _fail_day(engine: Engine, item: DayItem, cause: str) -> None:
+    run = await engine.runs.run(item.run)
+    task = None if run is None else await engine.runs.day(run, item.metric, item.day)
+    if run is not None and task is not None and task.state == "open":
+        await _end_day(engine, run, task, cause)
+
+
+async def _end_day(engine: Engine, run: Run, task: DayTask, cause: str) -> None:
+    try:
+        await engine.runs.save_day(replace(task, state="failed", cause=cause))
+    except Conflict:
+        # It was published after all.
+        return
+    await ending.follow_up(engine, run.id, run.seeding)
+
+
+async def _sweep_run(engine: Engine, run: Run, now: datetime) -> None:
+    if not run.seeded and now - run.created_at > engine.settings.stall:
+        run = await finish_seeding(engine, run)
+    pieces = await engine.runs.slices(run, only_open=True)
+    for piece in pieces:
+        if now - await last_progress(engine, piece) > engine.settings.stall:
+            await _restart(engine, piece)
+    if pieces:
+        return
+    tasks = await engine.runs.days(run, only_open=True)
+    for task in tasks:
+        if task.touched_at is None or now - task.touched_at > engine.settings.stall:
+            await _restart_day(engine, run, task)
+    if not tasks:
+        # Its last end was never told to the orchestrator, or the orchestrator died: it may look again.
+        await engine.send_run(RunItem(run=run.id))
+
+
+async def _restart(engine: Engine, piece: Slice) -> None:
+    if piece.restarts >= RESTARTS:
+        minutes = engine.settings.stall // timedelta(minutes=1)
+        cause = f"Stalled: no progress for {minutes} minutes, {piece.restarts} restarts did not help"
+        await ending.end(engine, piece, SliceState.FAILED, cause, STALL_CURE)
+        return
+    page = await next_number(engine.storage.tables, piece.partition)
+    try:
+        piece = await engine.runs.save_slice(replace(piece, restarts=piece.restarts + 1))
+    except Conflict:
+        return
+    emit(SLICE_RESTARTED, run=piece.run, slice=piece.name, restarts=piece.restarts)
+    await engine.send_page(
+        PageItem(run=piece.run, slice=piece.name, generation=piece.generation, page=page)
+    )
+
+
+async def _restart_day(engine: Engine, run: Run, task: DayTask) -> None:
+    if task.restarts >= RESTARTS:
+        await _end_day(engine, run, task, f"Stalled: {task.restarts} restarts did not help")
+        return
+    try:
+        await engine.runs.save_day(replace(task, restarts=task.restarts + 1))
+    except Conflict:
+        return
+    emit(DAY_RESTARTED, run=run.id, metric=task.metric, day=task.day.isoformat())
+    await engine.send_day(DayItem(run=run.id, metric=task.metric, day=task.day))

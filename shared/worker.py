@@ -1,0 +1,148 @@
+"""The standalone worker: works the three queues in this process until a run is closed.
+
+It keeps the Functions host's rules: a message is hidden while it is worked, deleted when its step came to its
+end, released when the step raised, and moved to the poison queue after five tries. A dead worker's message is
+back after the lease (`COST_LEASE_SECONDS`), which is renewed while the work goes on.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from datetime import timedelta
+
+from shared.engine import Engine
+from shared.events import MESSAGE_POISONED, STEP_FAILED, emit
+from shared.ledger.publish_day import publish_day
+from shared.messages import DAYS, PAGES, POISON, RUNS, BadMessage
+from shared.orchestrate import orchestrate
+from shared.read.fetch_page import fetch_page
+from shared.runs import Run, RunStatus
+from shared.storage.errors import StorageError
+from shared.storage.queues import Message
+from shared.sweep import drain, sweep
+
+Step = Callable[[Engine, bytes], Awaitable[None]]
+STEPS: Mapping[str, Step] = {PAGES: fetch_page, RUNS: orchestrate, DAYS: publish_day}
+
+MOST_DEQUEUES = 5
+AT_ONCE = 8
+SHORTEST_POLL = timedelta(milliseconds=50)
+LONGEST_POLL = timedelta(seconds=1)
+SWEEP_EVERY = timedelta(minutes=1)
+
+Watch = Callable[[Engine, Run], Awaitable[None]]
+
+
+class Worker:
+    """Works queues of one engine with a bounded number of steps at once."""
+
+    def __init__(self, engine: Engine, at_once: int = AT_ONCE) -> None:
+        self._engine = engine
+        self._at_once = at_once
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def work(self, run_id: str, watch: Watch | None = None) -> Run:
+        """Work until the run is closed, and give it.
+
+        `watch` is told now and then how the run stands, about once a second.
+
+        Raises:
+            StorageError: the storage refuses, for a reason that waiting does not cure.
+        """
+        pause, swept = SHORTEST_POLL, self._engine.clock()
+        looked = self._engine.clock() - LONGEST_POLL
+        try:
+            while True:
+                busy = await self._take()
+                now = self._engine.clock()
+                if now - looked >= LONGEST_POLL or not (busy or self._running):
+                    looked = now
+                    run = await self._engine.runs.run(run_id)
+                    if run is None:
+                        raise BadMessage(f"there is no run {run_id}")
+                    if watch is not None:
+                        await watch(self._engine, run)
+                    if run.status is not RunStatus.OPEN:
+                        return run
+                if now - swept >= min(SWEEP_EVERY, self._engine.settings.stall):
+                    swept = now
+                    await sweep(self._engine)
+                pause = SHORTEST_POLL if busy else min(pause * 2, LONGEST_POLL)
+                await self._rest(pause)
+        finally:
+            for task in self._running:
+                task.cancel()
+            await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def _take(self) -> bool:
+        """Take what is visible, as far as there is room, the days first: they end runs."""
+        took = False
+        for queue in (DAYS, RUNS, PAGES):
+            room = self._at_once - len(self._running)
+            if room <= 0:
+                return True
+            lease = self._engine.settings.lease.total_seconds()
+            messages = await self._engine.storage.queues.receive(queue, most=room, hide_seconds=lease)
+            for message in messages:
+                task = asyncio.create_task(self._work_one(queue, message))
+                self._running.add(task)
+                task.add_done_callback(self._running.discard)
+                took = True
+        return took
+
+    async def _rest(self, pause: timedelta) -> None:
+        """Wait until a step ends or the pause is over: nothing else can have changed."""
+        seconds = pause.total_seconds()
+        if self._running:
+            await asyncio.wait(self._running, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        else:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.Event().wait(), seconds)
+
+    async def _work_one(self, queue: str, message: Message) -> None:
+        queues = self._engine.storage.queues
+        if message.dequeue_count > MOST_DEQUEUES or message.body is None:
+            await self._poison(queue, message)
+            return
+        lease = _Lease(self._engine, queue, message)
+        try:
+            await lease.during(STEPS[queue](self._engine, message.body))
+        except BadMessage as error:
+            emit(STEP_FAILED, queue=queue, message=message.id, cause=str(error))
+            await self._poison(queue, lease.message)
+        except Exception as error:  # noqa: BLE001 - as the host does: whatever a step raises is one failed try
+            emit(STEP_FAILED, queue=queue, message=message.id, cause=f"{type(error).__name__}: {error}")
+            with suppress(StorageError):
+                await queues.renew(queue, lease.message, 1)
+        else:
+            await queues.delete(queue, lease.message)
+
+    async def _poison(self, queue: str, message: Message) -> None:
+        """Move a message to the poison queue, and drain that: nobody else would for a standalone run."""
+        await self._engine.storage.queues.move(queue, message, queue + POISON)
+        emit(MESSAGE_POISONED, queue=queue, message=message.id)
+        await drain(self._engine)
+
+
+class _Lease:
+    """Keeps a message hidden while its step goes on."""
+
+    def __init__(self, engine: Engine, queue: str, message: Message) -> None:
+        self._engine = engine
+        self._queue = queue
+        self.message = message
+
+    async def during(self, step: Awaitable[None]) -> None:
+        keeper = asyncio.create_task(self._keep())
+        try:
+            await step
+        finally:
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
+
+    async def _keep(self) -> None:
+        lease = self._engine.settings.lease.total_seconds()
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.Event().wait(), lease / 2)
+            self.message = await self._engine.storage.queues.renew(self._queue, self.message, lease)

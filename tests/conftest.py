@@ -1,0 +1,46 @@
+"""What every test may use: one storage emulator for the session, and names in it that are the test's own."""
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from infra.local.azurite import Azurite, start
+
+
+@dataclass(frozen=True, slots=True)
+class StorageNames:
+    """Names for one test's own tables, queues and containers in the emulator that all tests share."""
+
+    suffix: str
+
+    def table(self, name: str) -> str:
+        """Letters and digits only, as the Table service wants."""
+        return f"{name}{self.suffix}"
+
+    def queue(self, name: str) -> str:
+        """Lower case with hyphens; short enough for `-poison` to follow."""
+        return f"{name}-{self.suffix}"
+
+    def container(self, name: str) -> str:
+        """Lower case with hyphens."""
+        return f"{name}-{self.suffix}"
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[Azurite]:
+    with start() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def storage_names() -> StorageNames:
+    return StorageNames(uuid.uuid4().hex[:12])
+
+
+@pytest.fixture
+def fresh_azurite() -> Iterator[Azurite]:
+    """An emulator of this test alone (1 s), for what uses the project's fixed names."""
+    with start() as emulator:
+        yield emulator

@@ -1,0 +1,385 @@
+"""Whose reading counts: the rule of the design, case by case, and what must hold for any set of scopes."""
+
+from datetime import date
+from decimal import Decimal
+from random import Random
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.ledger.columns import STAGED
+from shared.ledger.ownership import Assignment, ChargeClass, Claim, Overlap, assign
+from shared.scopes import Scope
+
+A, B = "aaaaaaaa-0000-0000-0000-000000000000", "bbbbbbbb-0000-0000-0000-000000000000"
+SUB = f"/subscriptions/{A}"
+GROUP = f"{SUB}/resourceGroups/Web"
+OTHER_GROUP = f"{SUB}/resourceGroups/data"
+ACCOUNT = "/providers/Microsoft.Billing/billingAccounts/acct"
+PROFILE = f"{ACCOUNT}/billingProfiles/p1"
+SECOND_PROFILE = f"{ACCOUNT}/billingProfiles/p2"
+OTHER_ACCOUNT = "/providers/Microsoft.Billing/billingAccounts/zeta"
+TENANT = "/providers/Microsoft.Management/managementGroups/all"
+SECOND_TENANT = "/providers/Microsoft.Management/managementGroups/part"
+
+SCHEMA = {**STAGED, "x_SourceScope": pl.String()}
+DAY = date(2026, 5, 10)
+
+
+def row(
+    scope: str,
+    cost: str = "1",
+    *,
+    sub: str = A,
+    charge: str | None = "Usage",
+    group: str = "x",
+    currency: str = "USD",
+) -> dict[str, Any]:
+    return dict.fromkeys(SCHEMA) | {
+        "usage_date": DAY,
+        "subscription_id": sub,
+        "BillingCurrency": currency,
+        "BilledCost": Decimal(cost),
+        "x_ChargeType": charge,
+        "x_ResourceGroup": group,
+        "x_SourceScope": scope,
+    }
+
+
+def decide(rows: list[dict[str, Any]], *claims: Claim | str) -> Assignment:
+    """Assign rows; claims default to those of the rows' scopes, listed and reconciled."""
+    frame = pl.DataFrame(rows, schema=SCHEMA)
+    said = [Claim(Scope.parse(claim)) if isinstance(claim, str) else claim for claim in claims]
+    known = {claim.scope.lower_path for claim in said}
+    rest = dict.fromkeys(path for path in frame["x_SourceScope"] if path.lower() not in known)
+    return assign(frame, [*said, *(Claim(Scope.parse(path)) for path in rest)], cost="BilledCost")
+
+
+def owned(rows: list[dict[str, Any]], *claims: Claim | str) -> list[bool]:
+    result: list[bool] = decide(rows, *claims).owned.to_list()
+    return result
+
+
+def lost(path: str) -> Claim:
+    """A scope that left the settings."""
+    return Claim(Scope.parse(path), listed=False)
+
+
+def failed(path: str) -> Claim:
+    """A scope without a proven reading, or one that has failed for too long."""
+    return Claim(Scope.parse(path), reconciled=False)
+
+
+def test_a_scope_alone_owns_all() -> None:
+    rows = [row(SUB), row(SUB, charge="Refund"), row(ACCOUNT, sub="none"), row(ACCOUNT, sub=B)]
+
+    result = decide(rows)
+
+    assert result.owned.to_list() == [True] * 4
+    assert result.shadowed == {}
+    assert result.overlaps == ()
+
+
+@pytest.mark.parametrize(
+    ("narrow", "wide"),
+    [
+        (SUB, PROFILE),
+        (SUB, ACCOUNT),
+        (SUB, TENANT),
+        (PROFILE, ACCOUNT),
+        (PROFILE, TENANT),
+        (ACCOUNT, TENANT),
+        (GROUP, SUB),
+        (GROUP, TENANT),
+        (TENANT, SECOND_TENANT),
+    ],
+)
+@pytest.mark.parametrize("charge", ["Usage", "usage", "UnusedReservation", "UnusedSavingsPlan"])
+def test_usage_belongs_to_the_most_specific_scope(narrow: str, wide: str, charge: str) -> None:
+    """Ties between management groups go to the lower id."""
+    rows = [row(wide, charge=charge, group="web"), row(narrow, charge=charge, group="web")]
+
+    assert owned(rows) == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("owner", "other"),
+    [
+        (ACCOUNT, PROFILE),
+        (ACCOUNT, SUB),
+        (ACCOUNT, GROUP),
+        (ACCOUNT, TENANT),
+        (PROFILE, TENANT),
+        (PROFILE, SUB),
+        (SUB, TENANT),
+        (GROUP, SUB),
+        (TENANT, SECOND_TENANT),
+    ],
+)
+@pytest.mark.parametrize("charge", ["Purchase", "Refund", None])
+def test_other_charges_belong_to_the_widest_billing_scope(owner: str, other: str, charge: str | None) -> None:
+    """Only it sees all purchases; a management group is no billing scope and sees none."""
+    rows = [row(other, charge=charge, group="web"), row(owner, charge=charge, group="web")]
+
+    assert owned(rows) == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("owner", "other"), [(ACCOUNT, PROFILE), (ACCOUNT, TENANT), (PROFILE, TENANT), (TENANT, SECOND_TENANT)]
+)
+def test_usage_without_a_subscription_is_like_a_purchase(owner: str, other: str) -> None:
+    assert owned([row(other, sub="none"), row(owner, sub="none")]) == [False, True]
+
+
+def test_each_class_has_an_owner_of_its_own() -> None:
+    """GIVEN an account that sees purchases the subscription misses THEN usage and purchases are split."""
+    rows = [row(SUB), row(SUB, charge="Purchase"), row(ACCOUNT), row(ACCOUNT, charge="Purchase")]
+
+    assert owned(rows) == [True, False, False, True]
+
+
+def test_other_charges_stay_where_no_billing_scope_brings_them() -> None:
+    rows = [row(SUB), row(SUB, charge="Purchase"), row(ACCOUNT)]
+
+    assert owned(rows) == [True, True, False]
+
+
+@pytest.mark.parametrize("charge", ["Usage", "Purchase"])
+@pytest.mark.parametrize("second", [SECOND_PROFILE, OTHER_ACCOUNT])
+def test_billing_scopes_apart_never_shadow_each_other(second: str, charge: str) -> None:
+    """A subscription that moved between profiles has a part of its cost in each."""
+    rows = [row(PROFILE, charge=charge), row(second, charge=charge)]
+
+    assert owned(rows) == [True, True]
+
+
+def test_what_a_shadowed_scope_would_shadow_still_counts() -> None:
+    """GIVEN an account shadowed by one profile THEN it takes nothing from the other, unproven one."""
+    rows = [row(PROFILE), row(ACCOUNT), row(SECOND_PROFILE)]
+
+    assert owned(rows, failed(SECOND_PROFILE)) == [True, False, True]
+
+
+def test_a_group_owns_its_usage_and_the_subscription_the_rest() -> None:
+    """Names are compared without regard to case; the group's own rows need not name it."""
+    rows = [
+        row(GROUP, group="WEB"),
+        row(GROUP, group=""),
+        row(SUB, group="web"),
+        row(SUB, group="data"),
+        row(TENANT, group="Web"),
+        row(TENANT, group="data"),
+    ]
+
+    assert owned(rows) == [True, True, False, True, False, False]
+
+
+def test_a_group_owns_nothing_of_the_same_name_elsewhere() -> None:
+    rows = [row(GROUP, group="web"), row(TENANT, sub=B, group="web")]
+
+    assert owned(rows) == [True, True]
+
+
+def test_two_groups_and_the_wider_rest() -> None:
+    rows = [row(GROUP, group="web"), row(OTHER_GROUP, group="data")]
+    rows += [row(TENANT, group=group) for group in ("web", "data", "rest")]
+
+    assert owned(rows) == [True, True, False, False, True]
+
+
+def test_a_subscription_speaks_for_its_groups() -> None:
+    """GIVEN a subscription without a row of a group THEN a management group's row of it does not count."""
+    rows = [row(SUB, group="data"), row(TENANT, group="data"), row(TENANT, group="web")]
+
+    assert owned(rows, GROUP) == [True, False, False]
+
+
+def test_an_empty_reading_is_no_proof_of_zero() -> None:
+    """GIVEN a subscription that says nothing THEN the wider rows count, and both figures are told."""
+    result = decide([row(TENANT, "5"), row(TENANT, "-2")], SUB)
+
+    assert result.owned.to_list() == [True, True]
+    assert result.overlaps == (Overlap(SUB, A, ChargeClass.USAGE, "USD", Decimal(3), Decimal(0), Decimal(7)),)
+    assert not result.overlaps[0].agrees(Decimal("1e-9"))
+
+
+def test_an_empty_group_disagrees_with_the_subscription() -> None:
+    result = decide([row(SUB, "5", group="web"), row(SUB, "9", group="data")], GROUP)
+
+    assert result.owned.to_list() == [True, True]
+    assert [(overlap.scope, overlap.owner_total) for overlap in result.overlaps] == [(GROUP, Decimal(5))]
+
+
+def test_an_empty_subscription_beside_its_own_group_is_no_news() -> None:
+    """Only a wider scope's rows say that an empty reading is wrong."""
+    result = decide([row(GROUP, group="web")], SUB)
+
+    assert result.owned.to_list() == [True]
+    assert result.overlaps == ()
+
+
+@pytest.mark.parametrize("gone", [lost, failed])
+def test_an_empty_reading_that_counts_for_nothing_disagrees_with_nobody(gone: Any) -> None:  # noqa: ANN401
+    assert decide([row(TENANT)], gone(SUB)).overlaps == ()
+
+
+@pytest.mark.parametrize("wide", [TENANT, ACCOUNT])
+def test_a_failed_owner_loses_to_the_next(wide: str) -> None:
+    assert owned([row(SUB), row(wide)], failed(SUB)) == [False, True]
+
+
+def test_a_failed_owner_stays_where_nobody_else_is() -> None:
+    assert owned([row(SUB), row(TENANT, sub=B)], failed(SUB)) == [True, True]
+
+
+def test_a_scope_that_left_keeps_what_nobody_else_reports() -> None:
+    rows = [row(SUB), row(TENANT, sub=B)]
+
+    assert owned(rows, lost(SUB)) == [True, True]
+
+
+@pytest.mark.parametrize("charge", ["Usage", "Purchase"])
+def test_a_scope_that_left_loses_to_any_that_is_there(charge: str) -> None:
+    """Whatever its width, and in every class of charge, once somebody reports that subscription."""
+    rows = [row(SUB), row(SUB, charge=charge), row(TENANT)]
+
+    assert owned(rows, lost(SUB)) == [False, False, True]
+
+
+def test_a_group_that_is_there_does_not_take_the_whole_subscription() -> None:
+    """GIVEN a subscription that left the settings THEN its listed group replaces the group's part only."""
+    rows = [row(SUB, group="web"), row(SUB, group="data"), row(GROUP, group="web")]
+
+    assert owned(rows, lost(SUB)) == [False, True, True]
+
+
+def test_shadowed_rows_are_counted_by_scope_and_currency() -> None:
+    rows = [row(SUB), row(TENANT, "2"), row(TENANT, "0.000000000000000003"), row(TENANT, "4", currency="EUR")]
+
+    result = decide(rows)
+
+    assert result.shadowed == {TENANT: {"EUR": Decimal(4), "USD": Decimal("2.000000000000000003")}}
+
+
+def test_both_figures_are_compared_where_both_bring_rows() -> None:
+    """Per subscription, class and currency; the scope that does not count is the one that disagrees."""
+    rows = [
+        row(SUB, "10"),
+        row(SUB, "-3", group="web"),
+        row(SUB, "1", charge="Refund"),
+        row(ACCOUNT, "8"),
+        row(ACCOUNT, "1", charge="Refund"),
+        row(ACCOUNT, "9", sub=B),
+    ]
+
+    result = decide(rows)
+
+    assert set(result.overlaps) == {
+        Overlap(ACCOUNT, A, ChargeClass.USAGE, "USD", Decimal(7), Decimal(8), Decimal(13)),
+        Overlap(SUB, A, ChargeClass.OTHER, "USD", Decimal(1), Decimal(1), Decimal(1)),
+    }
+
+
+def test_only_the_shadowed_part_is_compared() -> None:
+    """GIVEN a group taken out of a subscription THEN only that group's totals stand beside each other."""
+    rows = [row(GROUP, "5", group="web"), row(SUB, "5", group="web"), row(SUB, "100", group="data")]
+
+    (overlap,) = decide(rows).overlaps
+
+    assert (overlap.scope, overlap.owner_total, overlap.shadowed_total) == (SUB, Decimal(5), Decimal(5))
+
+
+def test_a_billing_scope_is_compared_with_what_lies_inside_it() -> None:
+    """GIVEN a stranger that counts as well THEN it is not set against the account."""
+    rows = [row(PROFILE, "5"), row(SECOND_PROFILE, "6"), row(OTHER_ACCOUNT, "70"), row(ACCOUNT, "11")]
+
+    (overlap,) = decide(rows).overlaps
+
+    assert (overlap.scope, overlap.owner_total, overlap.shadowed_total) == (ACCOUNT, Decimal(11), Decimal(11))
+
+
+@pytest.mark.parametrize(
+    ("shadowed", "agrees"),
+    [
+        ("12345678901234567890.123456789012345678", True),
+        ("12345678901234567891.123456790012345678", True),
+        ("12345678901234567889.123456788012345678", True),
+        ("12345678901234567891.123456790012345679", False),
+    ],
+)
+def test_figures_agree_within_the_tolerance_and_a_floor(shadowed: str, *, agrees: bool) -> None:
+    """The bound, 1.000000001 here, is exact also where the default decimal context rounds to 28 digits."""
+    owner = Decimal("12345678901234567890.123456789012345678")
+    overlap = Overlap("s", A, ChargeClass.USAGE, "USD", owner, Decimal(shadowed), Decimal(10**9))
+
+    assert overlap.agrees(Decimal("1e-9")) is agrees
+
+
+def test_a_scope_is_the_same_in_any_case() -> None:
+    rows = [row(SUB.upper().replace("SUBSCRIPTIONS", "Subscriptions")), row(TENANT)]
+
+    result = decide(rows, SUB, TENANT)
+
+    assert result.owned.to_list() == [True, False]
+
+
+def test_rows_without_a_claim_are_refused() -> None:
+    with pytest.raises(ValueError, match="without its claim"):
+        assign(pl.DataFrame([row(SUB)], schema=SCHEMA), [], cost="BilledCost")
+
+
+@pytest.mark.parametrize("claims", [(), (SUB,), (SUB, GROUP, TENANT)])
+def test_a_day_without_rows_has_no_owner(claims: tuple[str, ...]) -> None:
+    result = decide([], *claims)
+
+    assert result.owned.to_list() == []
+    assert result.owned.dtype == pl.Boolean
+    assert (result.shadowed, result.overlaps) == ({}, ())
+
+
+PATHS = [GROUP, OTHER_GROUP, SUB, PROFILE, SECOND_PROFILE, ACCOUNT, OTHER_ACCOUNT, TENANT, SECOND_TENANT]
+some_rows = st.lists(
+    st.builds(
+        lambda path, sub, charge, group: row(
+            path, sub=A if path.startswith(SUB) else sub, charge=charge, group=group
+        ),
+        st.sampled_from(PATHS),
+        st.sampled_from([A, B, "none"]),
+        st.sampled_from(["Usage", "Purchase"]),
+        st.sampled_from(["web", "data", "rest"]),
+    ),
+    max_size=25,
+)
+
+
+def contains(one: str, other: str) -> bool:
+    return one != other and other.startswith(one)
+
+
+@settings(deadline=None)
+@given(some_rows, st.sets(st.sampled_from(PATHS)), st.randoms(use_true_random=False))
+def test_no_cost_counts_twice_and_none_is_lost(
+    rows: list[dict[str, Any]], unproven: set[str], random: Random
+) -> None:
+    """Every subscription and class that has rows has an owner; owners never see the same cost."""
+    claims = [failed(path) if path in unproven else Claim(Scope.parse(path)) for path in PATHS]
+
+    mask = owned(rows, *claims)
+
+    owners: dict[tuple[str, str], set[str]] = {}
+    for each, counts in zip(rows, mask, strict=True):
+        usage = each["x_ChargeType"] == "Usage" and each["subscription_id"] != "none"
+        cell = (each["subscription_id"], "usage" if usage else "other")
+        owners.setdefault(cell, set()).update({each["x_SourceScope"]} if counts else ())
+    for paths in owners.values():
+        assert paths
+        wide = {path for path in paths if not path.startswith(SUB)}
+        assert not any(contains(one, other) for one in wide for other in wide)
+        assert not {TENANT, SECOND_TENANT} <= paths
+        assert not (SUB in paths and wide)
+    order = list(range(len(rows)))
+    random.shuffle(order)
+    assert owned([rows[place] for place in order], *claims) == [mask[place] for place in order]
