@@ -4,8 +4,8 @@ import azure.functions as func
 
 from functions.bindings import CONNECTION
 from functions.engine_of_process import engine
-from shared.orchestrate import orchestrate as step
 from shared.messages import RUNS
+from shared.orchestrate import orchestrate as step
 
 blueprint = func.Blueprint()
 

@@ -314,10 +314,12 @@ class DayBook:
         return True
 
     async def _again(self, pointer: Pointer) -> Pointer:
-        row = await self._tables.get(
-            TABLE, partition(pointer.metric, pointer.day), f"scope|{pointer.key}"
+        row = await self._tables.get(TABLE, partition(pointer.metric, pointer.day), f"scope|{pointer.key}")
+        return (
+            replace(pointer, reading=None, attempt=None, changed_at=None, etag=None)
+            if row is None
+            else _pointer(row)
         )
-        return replace(pointer, reading=None, attempt=None, changed_at=None, etag=None) if row is None else _pointer(row)
 
 
 def moved(pointer: Pointer, reading: Reading) -> Pointer:

@@ -67,7 +67,11 @@ class Engine:
 
 @asynccontextmanager
 async def open_engine(
-    environ: Mapping[str, str], *, edge: Edge = direct, clock: Clock = utc_now, jitter: random.Random | None = None
+    environ: Mapping[str, str],
+    *,
+    edge: Edge = direct,
+    clock: Clock = utc_now,
+    jitter: random.Random | None = None,
 ) -> AsyncIterator[Engine]:
     """Open the engine on the settings of `environ`.
 

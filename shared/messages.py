@@ -42,7 +42,9 @@ class _Item(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise BadMessage(f"not a {cls.__name__}: {error}") from error
         if item.version != VERSION:
-            raise BadMessage(f"{cls.__name__} of version {item.version}; this release reads version {VERSION}")
+            raise BadMessage(
+                f"{cls.__name__} of version {item.version}; this release reads version {VERSION}"
+            )
         return item
 
 

@@ -72,9 +72,7 @@ async def _close(engine: Engine, run: Run) -> None:
     summary: dict[str, Any] = await summarise(engine, run, await known_days(engine, run))
     status = RunStatus(summary["status"])
     try:
-        await engine.runs.save_run(
-            replace(run, status=status, closed_at=engine.clock(), summary=summary)
-        )
+        await engine.runs.save_run(replace(run, status=status, closed_at=engine.clock(), summary=summary))
     except Conflict:
         # Somebody else closed it with the same figures, or the message comes again.
         return

@@ -34,7 +34,8 @@ async def summarise(engine: Engine, run: Run, known: Mapping[str, Mapping[date, 
             if entry.publication is not None:
                 totals.setdefault(metric, []).append(entry.publication.totals)
                 failures += [
-                    _disagreement(metric, day, scope, cause) for scope, cause in entry.publication.disagrees.items()
+                    _disagreement(metric, day, scope, cause)
+                    for scope, cause in entry.publication.disagrees.items()
                 ]
     whole = not failures and all(day["state"] != "incomplete" for day in days)
     reconciled = sum(piece.state is SliceState.RECONCILED for piece in pieces)

@@ -129,9 +129,7 @@ async def _restart(engine: Engine, piece: Slice) -> None:
     except Conflict:
         return
     emit(SLICE_RESTARTED, run=piece.run, slice=piece.name, restarts=piece.restarts)
-    await engine.send_page(
-        PageItem(run=piece.run, slice=piece.name, generation=piece.generation, page=page)
-    )
+    await engine.send_page(PageItem(run=piece.run, slice=piece.name, generation=piece.generation, page=page))
 
 
 async def _restart_day(engine: Engine, run: Run, task: DayTask) -> None:

@@ -12,7 +12,9 @@ View = dict[str, tuple[str, str, str, str]]
 def view_of(metric: str, scopes: Iterable[ListedScope], pointers: Iterable[Pointer]) -> View:
     """Give the view of a day: every listed scope of this metric, and every other that still has a reading."""
     view: View = {
-        scope.key: (scope.path, "", "", ScopeState.MISSING.value) for scope in scopes if metric in scope.metrics
+        scope.key: (scope.path, "", "", ScopeState.MISSING.value)
+        for scope in scopes
+        if metric in scope.metrics
     }
     for pointer in pointers:
         reading = pointer.reading

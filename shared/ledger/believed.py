@@ -5,7 +5,7 @@ lies in the staged pages of its generation. The ledger stands for a reading only
 that the publication left: a publisher that died half-way has left others, and then the staged pages count.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date
 
 import polars as pl
@@ -13,6 +13,7 @@ import polars as pl
 from shared.days import Pointer, Publication
 from shared.engine import Engine
 from shared.ledger.columns import STAGED
+from shared.ledger.standing import Standing
 from shared.registry.pages import staged_on
 from shared.runs import registry_partition
 from shared.staging import StagedPageMissingError
@@ -21,24 +22,17 @@ SOURCED = {**STAGED, "x_SourceScope": pl.String()}
 """Staged rows with the scope (lower case) that said them."""
 
 
-async def believed(
-    engine: Engine,
-    day: date,
-    pointers: Sequence[Pointer],
-    publication: Publication | None,
-    ledger: Mapping[str, pl.DataFrame],
-    *,
-    intact: bool,
-) -> pl.DataFrame:
+async def believed(engine: Engine, standing: Standing, ledger: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     """Give the rows of every scope's reading, shadowed ones included where their pages are still there.
 
-    `ledger` holds the day's partitions by subscription, `intact` says that they are as `publication` left them.
+    `ledger` holds the day's partitions by subscription.
 
     Raises:
         StagedPageMissingError: a reading that was never published has lost a page.
     """
+    publication, day, intact = standing.publication, standing.day, standing.ledger_intact
     frames = [pl.DataFrame(schema=SOURCED)]
-    for pointer in pointers:
+    for pointer in standing.pointers.values():
         if pointer.reading is None or not pointer.reading.records:
             continue
         stands = intact and publication is not None and _stands(pointer, publication)
@@ -69,7 +63,9 @@ def _from_ledger(day: date, pointer: Pointer, ledger: Mapping[str, pl.DataFrame]
         rows = frame.filter(current)
         if len(rows):
             frames.append(
-                rows.with_columns(usage_date=pl.lit(day), subscription_id=pl.lit(subscription)).select(*SOURCED)
+                rows.with_columns(usage_date=pl.lit(day), subscription_id=pl.lit(subscription)).select(
+                    *SOURCED
+                )
             )
     return pl.concat(frames)
 

@@ -44,7 +44,7 @@ class Restatement:
     changed: bool
 
 
-def restate(  # noqa: PLR0913 - a day's state is these facts, each named by the caller
+def restate(
     prior: pl.DataFrame,
     new: pl.DataFrame,
     *,

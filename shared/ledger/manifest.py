@@ -1,14 +1,16 @@
 """The manifest of a day: what was published, from which readings, and how each scope stands."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 
-from shared.days import Pointer, PublishedFile, ScopeState
+from shared.days import Pointer, Publication, ScopeState
+from shared.ledger.ownership import Assignment
 from shared.normalise.exact import text
+from shared.runs import ListedScope
 
 VERSION = 1
 RECONCILED, INCOMPLETE, UNRECONCILED = "reconciled", "incomplete", "unreconciled"
@@ -27,38 +29,53 @@ def data_as_of(pointers: Iterable[Pointer]) -> datetime | None:
     return min((pointer.reading.read_at for pointer in pointers if pointer.reading is not None), default=None)
 
 
-def manifest(  # noqa: PLR0913 - a manifest's fields, by name
-    *,
-    metric: str,
-    day: date,
-    status: str,
-    settled: bool,
-    pointers: Sequence[Pointer],
-    missing: Iterable[str],
-    published_at: datetime,
-    totals: Mapping[str, Decimal],
+def manifest(
+    publication: Publication,
+    listed: Iterable[ListedScope],
+    pointers: Mapping[str, Pointer],
     shadowed: Mapping[str, Mapping[str, Decimal]],
-    disagrees: Mapping[str, str],
-    files: Sequence[PublishedFile],
+    *,
+    settled: bool,
 ) -> bytes:
-    """Write a manifest. `missing` are listed scopes nobody ever read; `shadowed` and `disagrees` go by path."""
-    scopes = [_scope(pointer, shadowed.get(pointer.scope.lower(), {}), disagrees) for pointer in pointers]
+    """Write the manifest of a publication.
+
+    `listed` is its scope list, `pointers` go by scope key, `shadowed` (amounts per currency) by path.
+    """
+    amounts = {path.lower(): found for path, found in shadowed.items()}
+    scopes = [
+        _scope(pointer, amounts.get(pointer.scope.lower(), {}), publication.disagrees)
+        for pointer in pointers.values()
+    ]
+    missing = (scope.path for scope in listed if scope.key not in pointers)
     scopes += [{**_blank(path), "state": ScopeState.MISSING.value} for path in missing]
     document = {
         "version": VERSION,
-        "metric": metric,
-        "usage_date": day.isoformat(),
-        "status": status,
+        "metric": publication.metric,
+        "usage_date": publication.day.isoformat(),
+        "status": publication.status,
         "settled": settled,
-        "data_as_of": _time(data_as_of(pointers)),
-        "published_at": _time(published_at),
-        "totals": _amounts(totals),
+        "data_as_of": _time(data_as_of(pointers.values())),
+        "published_at": _time(publication.published_at),
+        "totals": _amounts(publication.totals),
         "scopes": sorted(scopes, key=lambda scope: str(scope["scope"]).lower()),
         "files": [
-            {"path": file.path, "rows": file.rows, "bytes": file.bytes, "sha256": file.sha256} for file in files
+            {"path": file.path, "rows": file.rows, "bytes": file.bytes, "sha256": file.sha256}
+            for file in publication.files
         ],
     }
     return msgspec.json.format(msgspec.json.encode(document), indent=2)
+
+
+def disagreements(owned: Assignment, tolerance: Decimal) -> dict[str, str]:
+    """Name the shadowed scopes that see another cost than the owner, by path in lower case, with both figures."""
+    found: dict[str, list[str]] = {}
+    for overlap in owned.overlaps:
+        if not overlap.agrees(tolerance):
+            found.setdefault(overlap.scope.lower(), []).append(
+                f"{overlap.charge_class.value} of {overlap.subscription_id}: it says {overlap.shadowed_total:f} "
+                f"{overlap.currency}, the owner {overlap.owner_total:f}"
+            )
+    return {scope: f"Disagrees: {'; '.join(parts[:5])}" for scope, parts in found.items()}
 
 
 def _scope(pointer: Pointer, shadowed: Mapping[str, Decimal], disagrees: Mapping[str, str]) -> dict[str, Any]:
@@ -84,7 +101,18 @@ def _scope(pointer: Pointer, shadowed: Mapping[str, Decimal], disagrees: Mapping
 
 def _blank(path: str) -> dict[str, Any]:
     """A scope's entry before anything is known; it fixes the order of the fields."""
-    names = ("state", "run", "generation", "read_at", "records", "totals", "control", "control_kind", "shadowed", "cause")
+    names = (
+        "state",
+        "run",
+        "generation",
+        "read_at",
+        "records",
+        "totals",
+        "control",
+        "control_kind",
+        "shadowed",
+        "cause",
+    )
     return {"scope": path, **dict.fromkeys(names)}
 
 

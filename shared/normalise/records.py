@@ -75,7 +75,7 @@ class Records:
         return days
 
 
-def records(  # noqa: PLR0913 - what a slice freezes, by name
+def records(
     table: Table,
     *,
     metric: str,
@@ -92,7 +92,7 @@ def records(  # noqa: PLR0913 - what a slice freezes, by name
     Raises:
         SchemaDriftError: an amount does not fit decimal(38,18), or a day is none; names column and row.
     """
-    frame = _raw(table, grouping, subscription)
+    frame = _raw(table, subscription)
     inside = frame[_DAY].is_between(first, last)
     kept = frame.filter(inside)
     names = sorted(name for name in table.texts if name not in LATE_ATTRIBUTES)
@@ -112,7 +112,7 @@ def control(table: Table, first: date, last: date) -> dict[date, dict[str, Sums]
     Raises:
         SchemaDriftError: as `records`.
     """
-    frame = _raw(table, (), None).filter(pl.col(_DAY).is_between(first, last))
+    frame = _raw(table, None).filter(pl.col(_DAY).is_between(first, last))
     days: dict[date, dict[str, Sums]] = {}
     rows = frame.select(_DAY, CURRENCY, _COST, _QUANTITY).iter_rows()
     for day, returned, cost, quantity in rows:
@@ -123,7 +123,7 @@ def control(table: Table, first: date, last: date) -> dict[date, dict[str, Sums]
     return days
 
 
-def _raw(table: Table, grouping: Sequence[str], subscription: str | None) -> pl.DataFrame:
+def _raw(table: Table, subscription: str | None) -> pl.DataFrame:
     columns: dict[str, pl.Series] = {
         name: pl.Series(name, values, dtype=pl.String) for name, values in table.texts.items()
     }

@@ -163,7 +163,7 @@ def _wanted(engine: Engine, order: Order) -> list[_Wanted]:
     ]
 
 
-def _slice(  # noqa: PLR0913 - what a slice is made of
+def _slice(
     engine: Engine, order: Order, seeding: str, number: int, item: _Wanted, now: datetime
 ) -> Slice:
     return Slice(
@@ -192,7 +192,10 @@ async def _not_under_way(engine: Engine, wanted: list[_Wanted], now: datetime) -
     busy: set[tuple[str, str, date, date]] = set()
     for run in await engine.runs.runs(only_open=True):
         for piece in await engine.runs.slices(run, only_open=True):
-            if piece.state is SliceState.OPEN and now - await last_progress(engine, piece) < engine.settings.stall:
+            if (
+                piece.state is SliceState.OPEN
+                and now - await last_progress(engine, piece) < engine.settings.stall
+            ):
                 busy.add((piece.scope_key, piece.metric, piece.first, piece.last))
     return [
         item

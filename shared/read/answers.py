@@ -65,7 +65,7 @@ class Refused:
 Answer = PageAnswer | Throttled | Transient | Expired | Refused
 
 
-def classify(  # noqa: PLR0911 - one return for each kind of answer is the point of this function
+def classify(
     status: int,
     headers: Mapping[str, str],
     body: bytes,

@@ -165,5 +165,3 @@ async def _bounded(response: httpx.Response) -> bytes:
             raise _TooLarge
         parts.append(part)
     return b"".join(parts)
-
-

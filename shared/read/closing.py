@@ -32,7 +32,9 @@ FLOOR = Decimal("1e-9")
 """What sums and control may differ by in any case: the service adds doubles."""
 
 CONTROL_PAGE = 5000
-RECONCILE_CURE = "the next run reads these days again; COST_PUBLISH_UNRECONCILED=true publishes them marked so"
+RECONCILE_CURE = (
+    "the next run reads these days again; COST_PUBLISH_UNRECONCILED=true publishes them marked so"
+)
 VANISHED_CURE = "if the cost is really gone, say `python -m shared run --accept-vanished` for this scope"
 
 
@@ -45,9 +47,7 @@ async def close(engine: Engine, piece: Slice, generation: Generation, item: Page
         await _apply(engine, piece, verdict)
 
 
-async def _decide(
-    engine: Engine, piece: Slice, generation: Generation, item: PageItem
-) -> Verdict | None:
+async def _decide(engine: Engine, piece: Slice, generation: Generation, item: PageItem) -> Verdict | None:
     first = generation.pages[1]
     if first.single and not piece.must_control:
         # One answer below $top without a nextLink is one execution of the query: nothing can have moved.
@@ -103,7 +103,7 @@ async def _compare(
     return _verdict(engine, piece, generation, item, totals, answer)
 
 
-def _verdict(  # noqa: PLR0913 - what a verdict is made of
+def _verdict(
     engine: Engine,
     piece: Slice,
     generation: Generation,
@@ -153,9 +153,7 @@ def _near(ours: Decimal, theirs: Decimal, absolute: Decimal, tolerance: Decimal)
 
 
 async def _apply(engine: Engine, piece: Slice, verdict: Verdict) -> None:
-    known = await engine.days.of_scope(
-        piece.metric, piece.scope_key, piece.reading_first, piece.reading_last
-    )
+    known = await engine.days.of_scope(piece.metric, piece.scope_key, piece.reading_first, piece.reading_last)
     readings = {day.day: _reading(piece, verdict, day) for day in verdict.days}
     gone = [day for day, reading in readings.items() if reading.agreed and vanishes(known.get(day), reading)]
     if gone and not piece.accept_vanished:
@@ -230,7 +228,9 @@ def _mismatch(verdict: Verdict, days: list[date]) -> str:
         if day.day in days[:3]:
             ours = ", ".join(f"{sums.cost:f} {currency}" for currency, sums in sorted(day.sums.items()))
             theirs = ", ".join(f"{sums.cost:f} {currency}" for currency, sums in sorted(day.control.items()))
-            named.append(f"{day.day.isoformat()} rows add up to {ours or 'nothing'}, control says {theirs or 'nothing'}")
+            named.append(
+                f"{day.day.isoformat()} rows add up to {ours or 'nothing'}, control says {theirs or 'nothing'}"
+            )
     more = f" and {len(days) - 3} more days" if len(days) > 3 else ""  # noqa: PLR2004
     return f"ControlMismatch: {'; '.join(named)}{more}"
 

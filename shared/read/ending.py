@@ -90,7 +90,7 @@ async def read_again(  # noqa: PLR0913 - what the next reading needs
     await engine.send_page(first_page(following))
 
 
-async def end(  # noqa: PLR0913 - an end and what is said of it
+async def end(
     engine: Engine,
     piece: Slice,
     state: SliceState,
@@ -157,4 +157,4 @@ async def follow_up(engine: Engine, run: str, seeding: str) -> None:
 
 
 def _started(generation: str) -> datetime:
-    return datetime.strptime(generation.split("Z-")[0] + "+0000", "%Y%m%dT%H%M%S%f%z")
+    return datetime.strptime(generation.split("Z-", maxsplit=1)[0] + "+0000", "%Y%m%dT%H%M%S%f%z")

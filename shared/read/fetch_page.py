@@ -8,7 +8,7 @@ nothing that counts, or a committed page whose message comes back and sends the 
 from shared.engine import Engine
 from shared.events import PAGE_COMMITTED, PAGE_LOST_RACE, SCHEMA_DRIFT, emit
 from shared.messages import BadMessage, PageItem
-from shared.normalise.records import Records, records
+from shared.normalise.records import records
 from shared.read import ending, query, schema
 from shared.read.answers import PageAnswer, Refused, Throttled, Transient
 from shared.read.closing import close
@@ -22,7 +22,9 @@ from shared.runs import Slice, SliceState
 from shared.scopes import Scope
 from shared.storage.errors import Conflict
 
-LOOP_CURE = "the service keeps sending rows it has sent before; run again later, or set a shorter COST_WINDOW_DAYS"
+LOOP_CURE = (
+    "the service keeps sending rows it has sent before; run again later, or set a shorter COST_WINDOW_DAYS"
+)
 
 
 async def fetch_page(engine: Engine, body: bytes) -> None:

@@ -28,9 +28,7 @@ class ForeignLinkError(Exception):
 
 def first_url(endpoint: str, scope: str, page_size: int) -> str:
     """Give the URL of a generation's first page, and of its control totals."""
-    return (
-        f"{endpoint}{scope}/providers/Microsoft.CostManagement/query?api-version={API_VERSION}&$top={page_size}"
-    )
+    return f"{endpoint}{scope}/providers/Microsoft.CostManagement/query?api-version={API_VERSION}&$top={page_size}"
 
 
 def body(metric: str, grouping: Sequence[str], first: date, last: date) -> bytes:

@@ -82,7 +82,7 @@ _NUMBER: frozenset[type] = frozenset({NumberText, int})
 _WHOLE: frozenset[type] = frozenset({int})
 
 
-def _decode(body: bytes) -> Any:
+def _decode(body: bytes) -> object:
     try:
         return _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -111,7 +111,7 @@ def _constant(name: str) -> _Constant:
     return _Constant(name)
 
 
-def _properties(answer: Any) -> dict[str, Any]:
+def _properties(answer: object) -> dict[str, Any]:
     properties = answer.get("properties") if isinstance(answer, dict) else None
     if not isinstance(properties, dict) or not isinstance(properties.get("columns"), list):
         raise SchemaDriftError("the answer has no `properties.columns`")

@@ -38,7 +38,9 @@ async def take_turn(engine: Engine, piece: Slice, item: PageItem) -> PageItem | 
 async def give_way(engine: Engine, piece: Slice, item: PageItem, wait: timedelta) -> None:
     """After a 429: move the gate for everyone, take a place behind the pause, and put the message back."""
     now = engine.clock()
-    emit(THROTTLED, run=piece.run, slice=piece.name, page=item.page, wait_ms=wait // timedelta(milliseconds=1))
+    emit(
+        THROTTLED, run=piece.run, slice=piece.name, page=item.page, wait_ms=wait // timedelta(milliseconds=1)
+    )
     jitter = wait * engine.jitter.randrange(0, 101) / 1000
     await engine.gate.pause(piece.scope_key, now, wait + jitter)
     turn = await engine.gate.take(piece.scope_key, now)

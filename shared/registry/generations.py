@@ -43,7 +43,9 @@ class Generation:
 
     def extended(self, later: list[Entry]) -> "Generation":
         """Give the generation with entries that were committed later."""
-        pages = {entry.number: entry for entry in later if isinstance(entry, Page) and entry.number > self.last}
+        pages = {
+            entry.number: entry for entry in later if isinstance(entry, Page) and entry.number > self.last
+        }
         verdict = next((entry for entry in later if isinstance(entry, Verdict)), self.verdict)
         keys = pl.concat([self.keys, *(unpack(page.packed) for page in pages.values())])
         # The packed bytes are held once, as keys.

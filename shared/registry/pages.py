@@ -100,7 +100,13 @@ Entry = Page | Verdict
 
 def _sums_out(sums: Mapping[str, Sums]) -> dict[str, list[str]]:
     return {
-        currency: [str(s.cost), str(s.cost_absolute), str(s.quantity), str(s.quantity_absolute), str(s.records)]
+        currency: [
+            str(s.cost),
+            str(s.cost_absolute),
+            str(s.quantity),
+            str(s.quantity_absolute),
+            str(s.records),
+        ]
         for currency, s in sums.items()
     }
 
@@ -160,9 +166,7 @@ def _entry(row: Row) -> Entry:
         )
     if value["kind"] == "verdict":
         days = tuple(
-            DayVerdict(
-                date.fromisoformat(day), agreed, int(digest, 16), _sums_in(sums), _sums_in(control)
-            )
+            DayVerdict(date.fromisoformat(day), agreed, int(digest, 16), _sums_in(sums), _sums_in(control))
             for day, agreed, digest, sums, control in unpack_json("verdict", value, list[Any])
         )
         return Verdict(
@@ -183,8 +187,13 @@ def _entry(row: Row) -> Entry:
         duplicates=value["duplicates"],
         outside=value["outside"],
         staged=value.get("staged"),
-        sums={date.fromisoformat(d): _sums_in(s) for d, s in unpack_json("sums", value, dict[str, Any]).items()},
-        digests={date.fromisoformat(d): int(text, 16) for d, text in unpack_json("days", value, dict[str, str]).items()},
+        sums={
+            date.fromisoformat(d): _sums_in(s) for d, s in unpack_json("sums", value, dict[str, Any]).items()
+        },
+        digests={
+            date.fromisoformat(d): int(text, 16)
+            for d, text in unpack_json("days", value, dict[str, str]).items()
+        },
         packed=unpack("hashes", value),
         requests=value["requests"],
         throttled=value["throttled"],
@@ -266,7 +275,9 @@ async def counts(tables: Tables, prefix: str) -> Counts:
     """Count over every generation whose partition begins with `prefix`, which ends in no `~`."""
     condition = f"PartitionKey ge {quoted(prefix)} and PartitionKey lt {quoted(prefix + '~')}"
     wanted = ["kind", "raw_rows", "duplicates", "requests", "throttled"]
-    rows: list[Mapping[str, Any]] = [row.values for row in await tables.query(TABLE, condition, select=wanted)]
+    rows: list[Mapping[str, Any]] = [
+        row.values for row in await tables.query(TABLE, condition, select=wanted)
+    ]
     pages = [value for value in rows if value["kind"] == "page"]
     return Counts(
         pages=len(pages),

@@ -65,7 +65,7 @@ class Blobs:
         except Conflict:
             return
 
-    async def put(  # noqa: PLR0913 - what one PUT can say
+    async def put(
         self,
         container: str,
         name: str,
