@@ -8,6 +8,7 @@ Every blob has a name of its own: two workers on one page write two blobs, and t
 
 import io
 import secrets
+from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import date
 
@@ -15,6 +16,10 @@ import polars as pl
 
 from shared.ledger.columns import STAGED
 from shared.storage.blobs import Blobs
+
+
+REMEMBERED_BYTES = 128 * 1024 * 1024
+"""How much of staged pages this process keeps at hand."""
 
 
 class StagedPageMissingError(Exception):
@@ -39,6 +44,7 @@ class Staging:
     def __init__(self, blobs: Blobs, container: str) -> None:
         self._blobs = blobs
         self._container = container
+        self._read: OrderedDict[str, pl.DataFrame] = OrderedDict()
 
     async def write(self, partition: str, page: int, frame: pl.DataFrame) -> str:
         """Store a page's records under a name of its own and give that name."""
@@ -54,11 +60,25 @@ class Staging:
         """
         frames = [pl.DataFrame(schema=STAGED)]
         for name in names:
+            frame = await self._page(name)
+            frames.append(frame.filter(pl.col("usage_date") == day))
+        return pl.concat(frames)
+
+    async def _page(self, name: str) -> pl.DataFrame:
+        """Give a staged page, from memory where it was read a moment ago.
+
+        A blob's name is its own and it is never written again; a page of a month is wanted by each of its days.
+        """
+        frame = self._read.pop(name, None)
+        if frame is None:
             blob = await self._blobs.get(self._container, name)
             if blob is None:
                 raise StagedPageMissingError(name)
-            frames.append(decode(blob.data).filter(pl.col("usage_date") == day))
-        return pl.concat(frames)
+            frame = decode(blob.data)
+        self._read[name] = frame
+        while len(self._read) > 1 and sum(f.estimated_size() for f in self._read.values()) > REMEMBERED_BYTES:
+            self._read.popitem(last=False)
+        return frame
 
     async def quarantine(self, partition: str, page: int, body: bytes) -> str:
         """Keep the body of an answer whose shape had drifted, and give its name."""

@@ -1,6 +1,6 @@
 """What a run came to: the object that `run --json` prints, made once from the books when the run closes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -43,8 +43,7 @@ async def summarise(engine: Engine, run: Run, known: Mapping[str, Mapping[date, 
         "run_id": run.id,
         "status": (RunStatus.COMPLETE if whole else RunStatus.PARTIAL).value,
         "slices": {"total": len(pieces), "reconciled": reconciled, "failed": len(pieces) - reconciled},
-        **await _counted(engine, run),
-        "generations_discarded": sum(piece.discarded for piece in pieces),
+        **await _counted(engine, run, pieces),
         "days": days,
         "totals": {
             metric: {currency: text(amount) for currency, amount in add_by_currency(parts).items()}
@@ -54,12 +53,13 @@ async def summarise(engine: Engine, run: Run, known: Mapping[str, Mapping[date, 
     }
 
 
-async def _counted(engine: Engine, run: Run) -> dict[str, int]:
+async def _counted(engine: Engine, run: Run, pieces: Iterable[Slice]) -> dict[str, int]:
     found = await counts(engine.storage.tables, f"{run.id}|{run.seeding}-")
     return {
         "pages": found.pages,
         "rows_read": found.rows,
         "duplicates_dropped": found.duplicates,
+        "generations_discarded": sum(piece.discarded for piece in pieces),
         "requests": found.requests,
         "throttled": found.throttled,
     }

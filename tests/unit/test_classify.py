@@ -254,6 +254,15 @@ def test_one_scopes_new_grouping_does_not_excuse_another() -> None:
     }
 
 
+def test_a_reshaped_row_restates_nobody_elses() -> None:
+    """GIVEN one identity of two scopes, one reshaped THEN the other's row is retracted, not restated."""
+    day = lay(EMPTY, Said("r1", scope=ACCOUNT), published_before=False).frame
+
+    result = lay(day, Said("r1", "2", SUB), at=LATER, reshaped=(SUB,))
+
+    assert counts(result) == {"reshaped": 1, "retracted": 1}
+
+
 def test_a_changed_attribute_is_a_restatement() -> None:
     """An invoice's id that the provider fills in later is content, not identity."""
     prior = lay(EMPTY, Said(), published_before=False).frame
@@ -274,7 +283,8 @@ def test_time_never_runs_backwards() -> None:
 
 
 def test_the_order_of_rows_does_not_matter() -> None:
-    records = [Said("r1", "1"), Said("r1", "2"), Said("r2", "3", ACCOUNT), Said("r3", "1")]
+    """Also where one twin of several changed: which of them is said to have changed is not left to chance."""
+    records = [Said("r1", "1"), Said("r2", "3", ACCOUNT), Said("r3", "1"), Said("r3", "2")]
     day = lay(EMPTY, Said("r1", "5"), Said("r1", "6"), Said("r3", "7")).frame
 
     forth = lay(day, *records, at=LATER)

@@ -213,6 +213,14 @@ def test_an_empty_group_disagrees_with_the_subscription() -> None:
     assert [(overlap.scope, overlap.owner_total) for overlap in result.overlaps] == [(GROUP, Decimal(5))]
 
 
+def test_a_reading_without_usage_is_empty_of_usage() -> None:
+    """GIVEN a subscription that brings a purchase only THEN a wider scope's usage contradicts it."""
+    result = decide([row(SUB, charge="Purchase"), row(TENANT, "5")])
+
+    assert result.owned.to_list() == [True, True]
+    assert [(overlap.scope, overlap.owner_total) for overlap in result.overlaps] == [(SUB, Decimal(5))]
+
+
 def test_an_empty_subscription_beside_its_own_group_is_no_news() -> None:
     """Only a wider scope's rows say that an empty reading is wrong."""
     result = decide([row(GROUP, group="web")], SUB)
