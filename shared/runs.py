@@ -95,6 +95,7 @@ class Slice:
 
     `generation` is the reading that counts now, `reading` its ordinal from 1, `reading_first` to `reading_last`
     the days it asks for; `must_control` is set once a day disagreed, so that no later reading goes unproven.
+    `requests` and `throttled` count what brought no committed page; the pages count theirs.
     """
 
     run: str
@@ -121,6 +122,8 @@ class Slice:
     cause: str | None = None
     cure: str | None = None
     discarded: int = 0
+    requests: int = 0
+    throttled: int = 0
     etag: str | None = None
     touched_at: datetime | None = None
 
@@ -187,6 +190,8 @@ def _slice_row(item: Slice) -> Row:
         "restarts": item.restarts,
         "state": item.state.value,
         "discarded": item.discarded,
+        "requests": item.requests,
+        "throttled": item.throttled,
     }
     optional = {"cause": item.cause, "cure": item.cure, "not_before": item.not_before}
     values.update({name: value for name, value in optional.items() if value is not None})
@@ -220,6 +225,8 @@ def _slice(row: Row) -> Slice:
         cause=value.get("cause"),
         cure=value.get("cure"),
         discarded=value["discarded"],
+        requests=value["requests"],
+        throttled=value["throttled"],
         etag=row.etag,
         touched_at=row.timestamp,
     )

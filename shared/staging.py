@@ -17,7 +17,6 @@ import polars as pl
 from shared.ledger.columns import STAGED
 from shared.storage.blobs import Blobs
 
-
 REMEMBERED_BYTES = 128 * 1024 * 1024
 """How much of staged pages this process keeps at hand."""
 

@@ -2,14 +2,16 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import date
-from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shared.days import Day, ScopeState
 from shared.engine import Engine
 from shared.normalise.exact import add_by_currency, text
 from shared.registry.pages import counts
 from shared.runs import Run, RunStatus, Slice, SliceState
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 RECONCILED = "reconciled"
 
@@ -60,8 +62,8 @@ async def _counted(engine: Engine, run: Run, pieces: Iterable[Slice]) -> dict[st
         "rows_read": found.rows,
         "duplicates_dropped": found.duplicates,
         "generations_discarded": sum(piece.discarded for piece in pieces),
-        "requests": found.requests,
-        "throttled": found.throttled,
+        "requests": found.requests + sum(piece.requests for piece in pieces),
+        "throttled": found.throttled + sum(piece.throttled for piece in pieces),
     }
 
 

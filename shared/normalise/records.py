@@ -56,7 +56,11 @@ class Records:
         return packed(self.identities, self.contents)
 
     def sums(self, metric: str) -> dict[date, dict[str, Sums]]:
-        """Add up cost and quantity per day and currency."""
+        """Add up cost and quantity per day and currency.
+
+        Raises:
+            SchemaDriftError: a sum has more than 20 digits before the point.
+        """
         cost, quantity = pl.col(COST_COLUMN[metric]), pl.col("ConsumedQuantity")
         amounts = self.frame.select(
             "usage_date",
@@ -67,7 +71,10 @@ class Records:
             quantity_absolute=quantity.abs(),
         )
         summed = map(money_sum, ("cost", "cost_absolute", "quantity", "quantity_absolute"))
-        totals = amounts.group_by("usage_date", "BillingCurrency").agg(*summed, records=pl.len())
+        try:
+            totals = amounts.group_by("usage_date", "BillingCurrency").agg(*summed, records=pl.len())
+        except pl.exceptions.InvalidOperationError as error:
+            raise SchemaDriftError("a day's amounts add up to more than 20 digits") from error
         days: dict[date, dict[str, Sums]] = {}
         # A few rows: one per day and currency, not per record.
         for day, currency, *added in totals.iter_rows():

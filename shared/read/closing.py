@@ -21,7 +21,7 @@ from shared.plan.windows import Window
 from shared.read import ending, query, schema
 from shared.read.answers import PageAnswer, Refused, Throttled, Transient
 from shared.read.shape import shape_of
-from shared.read.turn import give_way, take_turn, try_again
+from shared.read.turn import charged, give_way, take_turn, try_again
 from shared.registry import pages
 from shared.registry.generations import Generation
 from shared.registry.pages import DaySums, DayVerdict, Page, Sums, Verdict
@@ -67,7 +67,7 @@ async def _decide(engine: Engine, piece: Slice, generation: Generation, item: Pa
                 await try_again(engine, piece, turn, answer)
                 return None
             case Refused(cause, cure):
-                await ending.end(engine, piece, SliceState.FAILED, cause, cure)
+                await ending.end(engine, charged(piece, turn), SliceState.FAILED, cause, cure)
                 return None
             case PageAnswer():
                 decided = await _compare(engine, piece, generation, turn, answer)
@@ -95,7 +95,7 @@ async def _compare(
         kept = await engine.staging.quarantine(piece.partition, item.page, answer.body)
         cause = f"SchemaDrift: {error} (control totals)"
         cure = f"look at the payload, kept as {engine.settings.staging_container}/{kept}"
-        await ending.end(engine, piece, SliceState.FAILED, cause, cure)
+        await ending.end(engine, charged(piece, item), SliceState.FAILED, cause, cure)
         return None
     if table.next_link is not None:
         await try_again(engine, piece, item, Transient("ControlPaged", "the control totals came in pages"))

@@ -8,13 +8,13 @@ nothing that counts, or a committed page whose message comes back and sends the 
 from shared.engine import Engine
 from shared.events import PAGE_COMMITTED, PAGE_LOST_RACE, SCHEMA_DRIFT, emit
 from shared.messages import BadMessage, PageItem
-from shared.normalise.records import records
+from shared.normalise.records import Records, records
 from shared.read import ending, query, schema
 from shared.read.answers import PageAnswer, Refused, Throttled, Transient
 from shared.read.closing import close
 from shared.read.cursors import CURSOR_LIMIT, used
 from shared.read.overlap import Overlap, against
-from shared.read.turn import give_way, take_turn, try_again
+from shared.read.turn import charged, give_way, take_turn, try_again
 from shared.registry import pages
 from shared.registry.generations import Generation
 from shared.registry.pages import Page
@@ -87,7 +87,7 @@ async def _read(engine: Engine, piece: Slice, generation: Generation, item: Page
         case Transient():
             await try_again(engine, piece, turn, answer)
         case Refused(cause, cure):
-            await ending.end(engine, piece, SliceState.FAILED, cause, cure)
+            await ending.end(engine, charged(piece, turn), SliceState.FAILED, cause, cure)
 
 
 async def _take(
@@ -103,34 +103,25 @@ async def _take(
             first=piece.reading_first,
             last=piece.reading_last,
         )
+        overlap = against(read, generation.keys)
+        sums = overlap.fresh.sums(piece.metric)
     except schema.TornBodyError as error:
         await try_again(engine, piece, item, Transient("TornBody", str(error)))
         return
     except schema.SchemaDriftError as error:
-        await _drifted(engine, piece, item, answer.body, error)
+        await _drifted(engine, charged(piece, item), item, answer.body, error)
         return
-    overlap = against(read, generation.keys)
-    cursors = [page.cursor_in for page in generation.pages.values()]
     asked = generation.pages[item.page - 1].cursor_out if item.page > 1 else None
     unusable = _unusable(engine, table.next_link)
     if unusable is not None:
-        await ending.end(engine, piece, SliceState.FAILED, *unusable)
+        await ending.end(engine, charged(piece, item), SliceState.FAILED, *unusable)
         return
-    discard = _unsound(engine, item.page, table, overlap, [*cursors, asked])
+    cursors = [asked, *(page.cursor_in for page in generation.pages.values())]
+    discard = _unsound(engine, item.page, table, overlap, cursors)
     if discard is not None:
-        await ending.read_again(
-            engine,
-            piece,
-            cause=discard,
-            cure=LOOP_CURE,
-            first=piece.reading_first,
-            last=piece.reading_last,
-            must_control=piece.must_control,
-            exhausted=SliceState.FAILED,
-        )
+        await _discard(engine, charged(piece, item), discard)
         return
     fresh = overlap.fresh
-    staged = await engine.staging.write(piece.partition, item.page, fresh.frame) if len(fresh.frame) else None
     page = Page(
         number=item.page,
         cursor_in=asked,
@@ -139,8 +130,8 @@ async def _take(
         raw_rows=table.rows,
         duplicates=overlap.repeated,
         outside=fresh.outside,
-        staged=staged,
-        sums=fresh.sums(piece.metric),
+        staged=await _stage(engine, piece, item.page, fresh),
+        sums=sums,
         digests=fresh.digests(),
         packed=fresh.packed(),
         requests=item.requests,
@@ -148,6 +139,26 @@ async def _take(
         single=item.page == 1 and table.next_link is None and table.rows < piece.page_size,
     )
     await _commit(engine, piece, page)
+
+
+async def _stage(engine: Engine, piece: Slice, number: int, fresh: Records) -> str | None:
+    """Store the page's rows before anything names them; a page without rows needs no blob."""
+    if fresh.frame.is_empty():
+        return None
+    return await engine.staging.write(piece.partition, number, fresh.frame)
+
+
+async def _discard(engine: Engine, piece: Slice, cause: str) -> None:
+    await ending.read_again(
+        engine,
+        piece,
+        cause=cause,
+        cure=LOOP_CURE,
+        first=piece.reading_first,
+        last=piece.reading_last,
+        must_control=piece.must_control,
+        exhausted=SliceState.FAILED,
+    )
 
 
 async def _commit(engine: Engine, piece: Slice, page: Page) -> None:

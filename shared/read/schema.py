@@ -85,7 +85,7 @@ _WHOLE: frozenset[type] = frozenset({int})
 def _decode(body: bytes) -> object:
     try:
         return _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         _explain(body, error)
 
 
@@ -95,8 +95,9 @@ def _explain(body: bytes, error: Exception) -> NoReturn:
         value = json.loads(body, parse_constant=_constant, parse_float=NumberText)
     except (ValueError, RecursionError):
         raise TornBodyError(str(error)) from error
-    names = [str(column.get("name")) for column in value["properties"]["columns"]]
-    for number, row in enumerate(value["properties"]["rows"]):
+    properties = _properties(value)
+    names = [column.get("name") for column in properties["columns"]]
+    for number, row in enumerate(properties.get("rows", [])):
         for name, item in zip(names, row, strict=False):
             if isinstance(item, _Constant):
                 raise SchemaDriftError(f"column `{name}`, row {number}: {item} is no number") from error

@@ -4,6 +4,7 @@ Sleeping in a function costs money and raising burns one of the message's dequeu
 for a throttle. A place that was taken is kept: whoever wakes looks only whether a 429 has moved the gate since.
 """
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import msgspec.structs
@@ -35,6 +36,11 @@ async def take_turn(engine: Engine, piece: Slice, item: PageItem) -> PageItem | 
     return msgspec.structs.replace(item, requests=item.requests + 1)
 
 
+def charged(piece: Slice, item: PageItem) -> Slice:
+    """Give the slice with what this item cost: for items that end in no committed page, which would count it."""
+    return replace(piece, requests=piece.requests + item.requests, throttled=piece.throttled + item.throttled)
+
+
 async def give_way(engine: Engine, piece: Slice, item: PageItem, wait: timedelta) -> None:
     """After a 429: move the gate for everyone, take a place behind the pause, and put the message back."""
     now = engine.clock()
@@ -55,7 +61,7 @@ async def try_again(engine: Engine, piece: Slice, item: PageItem, answer: Transi
     said = f"{answer.cause}: {answer.detail}"
     if attempt >= engine.settings.max_attempts:
         cure = f"the service failed {attempt} times in a row; the next run reads this window again"
-        await ending.end(engine, piece, SliceState.FAILED, said, cure)
+        await ending.end(engine, charged(piece, item), SliceState.FAILED, said, cure)
         return
     wait = max(ending.pause(engine, item.attempt), answer.wait or timedelta())
     emit(RETRIED, run=piece.run, slice=piece.name, page=item.page, attempt=attempt, cause=said)
