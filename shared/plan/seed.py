@@ -163,9 +163,7 @@ def _wanted(engine: Engine, order: Order) -> list[_Wanted]:
     ]
 
 
-def _slice(
-    engine: Engine, order: Order, seeding: str, number: int, item: _Wanted, now: datetime
-) -> Slice:
+def _slice(engine: Engine, order: Order, seeding: str, number: int, item: _Wanted, now: datetime) -> Slice:
     return Slice(
         run=order.run,
         name=slice_name(seeding, number),

@@ -97,7 +97,9 @@ def classify(
         return Expired()
     if status >= 500 or status == 408 or (status == 404 and _TRANSIENT_404 in message.lower()):  # noqa: PLR2004
         return Transient(code, said, hint)
-    return Refused(said, _cure(status, code, message, scope))
+    # A missing role is said by its code alone: the message repeats scope and identity, the cure names the role.
+    cause = code if status in {401, 403} else said
+    return Refused(cause, _cure(status, code, message, scope))
 
 
 def longest_hint(headers: Mapping[str, str], now: datetime) -> timedelta | None:

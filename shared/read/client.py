@@ -15,13 +15,22 @@ from shared.read.query import same_host
 LARGEST_BODY = 64 * 1024 * 1024
 TIMEOUT = httpx.Timeout(120.0, connect=15.0, pool=60.0)
 CLIENT_TYPE = "CostLedger"
+SIGN_IN = "sign in (`az login`), or give the app its managed identity"
+
+
+class TokenUnavailableError(Exception):
+    """The identity gave no token: nobody is signed in, or the app has no identity."""
 
 
 class Tokens(Protocol):
     """Where bearer tokens come from."""
 
     async def token(self, *, fresh: bool) -> str:
-        """Give a bearer token; `fresh` when the last one was refused as expired."""
+        """Give a bearer token; `fresh` when the last one was refused as expired.
+
+        Raises:
+            TokenUnavailableError: there is none to be had.
+        """
         ...
 
     async def close(self) -> None:
@@ -60,7 +69,12 @@ class IdentityTokens:
             # The cache believes in the refused token: only a new credential asks again.
             await self._credential.close()
             self._credential = self._make()
-        return (await self._credential.get_token(self._scope)).token
+        from azure.core.exceptions import ClientAuthenticationError  # noqa: PLC0415 - as above
+
+        try:
+            return (await self._credential.get_token(self._scope)).token
+        except ClientAuthenticationError as error:
+            raise TokenUnavailableError(str(error.message).splitlines()[0][:300]) from error
 
     async def close(self) -> None:
         """Close the credential's own connections."""
@@ -129,7 +143,10 @@ class CostApi:
         if self._tokens is None:
             self._tokens = self._make_tokens()
         tokens = self._tokens
-        token = await self._edge(Call("token", "get", "arm"), lambda: tokens.token(fresh=fresh))
+        try:
+            token = await self._edge(Call("token", "get", "arm"), lambda: tokens.token(fresh=fresh))
+        except TokenUnavailableError as error:
+            return Refused(f"TokenUnavailable: {error}", SIGN_IN)
         headers = {
             "Authorization": f"Bearer {token}",
             "Content-Type": "application/json",

@@ -32,9 +32,11 @@ def against(records: Records, seen: pl.DataFrame) -> Overlap:
     if not len(records.frame) or not len(seen):
         return Overlap(records, 0, 0)
     mine = keys(records.identities, records.contents).with_row_index("row")
-    known = mine.join(seen.select(_IDENTITY).unique(), on=_IDENTITY, how="semi")
-    if not len(known):
+    # The page is the small side: what was seen before is only walked through, however deep the reading is.
+    hits = seen.join(mine, on=_IDENTITY, how="semi")
+    if hits.is_empty():
         return Overlap(records, 0, 0)
-    repeated = known.join(seen.unique(), on=list(KEY_COLUMNS), how="semi")
+    known = mine.join(hits, on=_IDENTITY, how="semi")
+    repeated = known.join(hits, on=list(KEY_COLUMNS), how="semi")
     mask = ~mine["row"].is_in(known["row"].implode())
     return Overlap(records.keep(mask), len(repeated), len(known) - len(repeated))

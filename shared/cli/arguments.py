@@ -1,0 +1,144 @@
+"""What the command line asks for: its commands, their options, and what is refused before anything is opened."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import NoReturn
+
+from shared.plan.windows import parse_day
+
+COMMANDS = {
+    "run": "read, prove and publish in this process until it is done (default: the look-back)",
+    "backfill": "only plan a run, for a deployed app to work",
+    "status": "what is running and what ran; with RUN, the slices of that run",
+    "days": "what is published, reconciled, and how fresh (default: the look-back)",
+    "verify": "compare the published files with their manifests (default: the look-back)",
+    "purge": "do once what the sweep timer does: restart what stalled, remove what is past its time",
+}
+"""Each command and what it does."""
+
+_EXITS = (
+    "exit codes: 0 all done and reconciled; 2 done, but some days are not reconciled, some slices failed or "
+    "some files differ (named); 1 bad settings or a fault. Settings come from the environment (see README.md)."
+)
+
+
+class UsageError(Exception):
+    """The command line asks for something that cannot be done; the message says what can."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One command with its options. `days` are the first and the last day, both included, if they were given."""
+
+    command: str
+    json: bool = False
+    verbose: bool = False
+    days: tuple[date, date] | None = None
+    scopes: tuple[str, ...] = ()
+    accept_vanished: bool = False
+    run: str | None = None
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises where argparse would print and exit with 2, which here means that days are not reconciled."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (`{self.prog} --help` tells more)")
+
+
+def parse(argv: Sequence[str], today: date) -> Asked:
+    """Read the arguments that follow `python -m shared`; `today` (UTC) is the last day that can be asked for.
+
+    Raises:
+        UsageError: an unknown command or option, half a range, a range that is reversed or in the future.
+        SystemExit: help was asked for and printed.
+    """
+    parser = _parser()
+    said = parser.parse_args(argv)
+    if said.command is None:
+        parser.error(f"name a command: {', '.join(COMMANDS)}")
+    options = vars(said)
+    return Asked(
+        command=said.command,
+        json=said.json,
+        verbose=said.verbose,
+        days=_days(options.get("first"), options.get("last"), today),
+        scopes=tuple(options.get("scopes") or ()),
+        accept_vanished=options.get("accept_vanished", False),
+        run=options.get("run"),
+    )
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="python -m shared",
+        description="Cost Ledger: Azure cost, once, exact and proven.",
+        epilog=_EXITS,
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+    made = {name: _command(commands, name) for name in COMMANDS}
+    for name in ("run", "days", "verify", "backfill"):
+        _add_range(made[name], required=name == "backfill")
+    for name in ("run", "backfill"):
+        made[name].add_argument(
+            "--scope",
+            dest="scopes",
+            nargs="+",
+            action="extend",
+            metavar="S",
+            help="read only these of the settings' scopes",
+        )
+    made["run"].add_argument(
+        "--accept-vanished", action="store_true", help="publish days whose cost is gone or more than halved"
+    )
+    made["status"].add_argument("run", nargs="?", metavar="RUN", help="a run's id")
+    return parser
+
+
+def _command(commands: "argparse._SubParsersAction[_Parser]", name: str) -> _Parser:
+    parser = commands.add_parser(
+        name, help=COMMANDS[name], description=COMMANDS[name], epilog=_EXITS, allow_abbrev=False
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
+    parser.add_argument(
+        "--verbose", action="store_true", help="write the events to stderr, one JSON line each"
+    )
+    return parser
+
+
+def _add_range(parser: _Parser, *, required: bool) -> None:
+    for name, dest in (("--from", "first"), ("--to", "last")):
+        parser.add_argument(
+            name,
+            dest=dest,
+            type=_day,
+            required=required,
+            metavar="YYYY-MM-DD",
+            help=f"the {dest} day, included",
+        )
+
+
+def _day(text: str) -> date:
+    try:
+        return parse_day(text)
+    except ValueError as error:
+        # argparse shows the message of this error alone.
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _days(first: date | None, last: date | None, today: date) -> tuple[date, date] | None:
+    if first is None and last is None:
+        return None
+    if first is None or last is None:
+        given, absent = ("--from", "--to") if last is None else ("--to", "--from")
+        raise UsageError(f"{given} needs {absent} beside it: give both, or neither for the look-back")
+    if last < first:
+        raise UsageError(f"--to {last} is before --from {first}: give the earlier day first")
+    if last > today:
+        raise UsageError(
+            f"--to {last} is in the future: the last day that can be asked for is today, {today} (UTC)"
+        )
+    return first, last

@@ -1,0 +1,118 @@
+"""What the command line takes, and what it refuses before anything is opened."""
+
+from datetime import date
+
+import pytest
+
+from shared.cli import logs
+from shared.cli.arguments import COMMANDS, Asked, UsageError, parse
+from shared.cli.program import main
+from shared.cli.session import chosen
+from shared.settings import load
+
+TODAY = date(2026, 5, 20)
+ONE = "/subscriptions/AAAAAAAA-0000-0000-0000-000000000001"
+TWO = "/subscriptions/bbbbbbbb-0000-0000-0000-000000000002"
+
+
+def test_every_command_takes_json_and_verbose() -> None:
+    needs = {"backfill": ["--from", "2026-05-01", "--to", "2026-05-02"]}
+    for command in COMMANDS:
+        asked = parse([command, "--json", "--verbose", *needs.get(command, [])], TODAY)
+        assert (asked.command, asked.json, asked.verbose) == (command, True, True)
+
+
+def test_a_run_without_options_leaves_days_and_scopes_to_the_settings() -> None:
+    assert parse(["run"], TODAY) == Asked(command="run")
+
+
+def test_scopes_may_follow_one_option_or_several() -> None:
+    asked = parse(["run", "--scope", ONE, TWO, "--accept-vanished", "--scope", "/x"], TODAY)
+    assert asked.scopes == (ONE, TWO, "/x")
+    assert asked.accept_vanished
+
+
+def test_today_is_the_last_day_that_can_be_asked_for() -> None:
+    asked = parse(["days", "--from", "2026-05-20", "--to", "2026-05-20"], TODAY)
+    assert asked.days == (TODAY, TODAY)
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        pytest.param([], "name a command: run, backfill, status, days, verify, purge", id="no_command"),
+        pytest.param(["as-of"], "choose from", id="a_command_of_later"),
+        pytest.param(["run", "--from", "2026-05-01"], "--from needs --to", id="no_to"),
+        pytest.param(["run", "--to", "2026-05-01"], "--to needs --from", id="no_from"),
+        pytest.param(["backfill", "--to", "2026-05-01"], "required: --from", id="backfill_needs_both"),
+        pytest.param(
+            ["verify", "--from", "2026-05-02", "--to", "2026-05-01"],
+            "before --from 2026-05-02",
+            id="reversed",
+        ),
+        pytest.param(
+            ["days", "--from", "2026-05-02", "--to", "2026-05-21"], "is today, 2026-05-20 (UTC)", id="future"
+        ),
+        pytest.param(
+            ["run", "--from", "5/1/26", "--to", "2026-05-02"], "write it as YYYY-MM-DD", id="no_day"
+        ),
+        pytest.param(
+            ["run", "--from", "2026-02-30", "--to", "2026-05-02"], "no day of the calendar", id="feb_30"
+        ),
+        pytest.param(["status", "--scope", ONE], "unrecognized arguments", id="an_option_of_another"),
+        pytest.param(["run", "--acc"], "unrecognized arguments: --acc", id="no_abbreviations"),
+        pytest.param(["run", "--scope"], "expected at least one argument", id="scope_without_a_value"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line_and_exits_with_1(
+    argv: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not with argparse's own 2, which here means that days are not reconciled."""
+    with pytest.raises(UsageError) as refused:
+        parse(argv, TODAY)
+    assert says in str(refused.value)
+
+    # GIVEN the same as a program, in whose message only today's date may differ
+    code = main(argv, {})
+    printed = capsys.readouterr()
+    assert (code, printed.out) == (1, "")
+    if "future" not in str(refused.value):
+        assert printed.err == f"error: {refused.value}\n"
+
+
+def test_help_names_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        parse(["--help"], TODAY)
+    assert left.value.code == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in COMMANDS)
+    assert "exit codes: 0" in printed
+
+
+@pytest.fixture
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave this process's loggers alone: they are those of other tests too."""
+    monkeypatch.setattr(logs, "to_stderr", lambda *, wanted: None)
+
+
+@pytest.mark.usefixtures("quiet")
+def test_wrong_settings_are_all_listed_in_one_message(capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["status"], {"COST_PAGE_SIZE": "0", "COST_LOOKBAK_DAYS": "3"})
+    printed = capsys.readouterr()
+    assert (code, printed.out) == (1, "")
+    for name in ("COST_SCOPES", "COST_PAGE_SIZE", "COST_LOOKBAK_DAYS", "COST_STORAGE"):
+        assert f"`{name}`" in printed.err
+    assert "Traceback" not in printed.err
+
+
+def test_scopes_are_found_in_any_casing_and_as_the_settings_write_them() -> None:
+    settings = load({"COST_SCOPES": f"{ONE},{TWO}"})
+    found = chosen(settings, (ONE.lower(), TWO.upper() + "/", ONE))
+    assert [scope.path for scope in found] == [ONE, TWO]
+
+
+@pytest.mark.parametrize("path", ["/subscriptions/other", "nonsense", "https://evil.example/subscriptions/x"])
+def test_a_scope_outside_the_settings_is_refused_with_those_inside(path: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        chosen(load({"COST_SCOPES": f"{ONE},{TWO}"}), (path,))
+    assert str(refused.value) == f"--scope {path} is none of `COST_SCOPES`, which are: {ONE}, {TWO}"
