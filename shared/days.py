@@ -71,12 +71,16 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A slice that ended without a reading that counts: its state, its cause and when."""
+    """A slice that ended without a reading that counts: its state, its cause and when.
+
+    `since` is when the first of the attempts in a row ended that way.
+    """
 
     run: str
     state: ScopeState
     cause: str
     at: datetime
+    since: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +125,8 @@ class Publication:
     """What was last published of a day. `view` maps a scope key to its (path, digest, shape, state).
 
     `listed` are the keys of the scope list and `scopes_at` dates it; `as_of` is the latest time that stands in
-    the day's ledger; `shadowed` are the keys of scopes of which not all rows count, `disagrees` names those
-    that see another cost, with both figures.
+    the day's ledger; `disagrees` names shadowed scopes that see another cost, with both figures. `unfinished`
+    is set where a later publisher gave up half-way: the day must be published again.
     """
 
     metric: str
@@ -135,9 +139,9 @@ class Publication:
     totals: Mapping[str, Decimal]
     published_at: datetime
     files: tuple[PublishedFile, ...] = ()
-    shadowed: tuple[str, ...] = ()
     disagrees: Mapping[str, str] = field(default_factory=dict)
     manifest_etag: str = ""
+    unfinished: bool = False
     etag: str | None = None
 
 
@@ -194,11 +198,11 @@ def _publication_row(publication: Publication) -> Row:
         "status": publication.status,
         "published_at": publication.published_at,
         "manifest_etag": publication.manifest_etag,
+        "unfinished": publication.unfinished,
     }
     values.update(pack_json("view", msgspec.to_builtins(publication.view)))
     values.update(pack_json("totals", msgspec.to_builtins(publication.totals)))
     values.update(pack_json("listed", publication.listed))
-    values.update(pack_json("shadowed", publication.shadowed))
     values.update(pack_json("disagrees", dict(publication.disagrees)))
     values.update(pack_json("files", msgspec.to_builtins(publication.files)))
     return Row(partition(publication.metric, publication.day), PUBLICATION, values)
@@ -212,7 +216,6 @@ def _publication(row: Row) -> Publication:
         day=day,
         view=unpack_json("view", value, dict[str, tuple[str, str, str, str]]),
         listed=unpack_json("listed", value, tuple[str, ...]),
-        shadowed=unpack_json("shadowed", value, tuple[str, ...]),
         disagrees=unpack_json("disagrees", value, dict[str, str]),
         scopes_at=value["scopes_at"],
         as_of=value["as_of"],
@@ -221,6 +224,7 @@ def _publication(row: Row) -> Publication:
         published_at=value["published_at"],
         files=unpack_json("files", value, tuple[PublishedFile, ...]),
         manifest_etag=value["manifest_etag"],
+        unfinished=value["unfinished"],
         etag=row.etag,
     )
 
@@ -345,7 +349,8 @@ def noted(pointer: Pointer, attempt: Attempt) -> Pointer:
         return pointer
     if pointer.attempt is not None and pointer.attempt.at >= attempt.at:
         return pointer
-    return replace(pointer, attempt=attempt)
+    since = attempt.since if pointer.attempt is None else min(pointer.attempt.since, attempt.since)
+    return replace(pointer, attempt=replace(attempt, since=since))
 
 
 def _latest(one: datetime | None, other: datetime) -> datetime:

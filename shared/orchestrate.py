@@ -15,7 +15,9 @@ from shared.messages import BadMessage, DayItem, RunItem
 from shared.runs import DayTask, Run, RunStatus
 from shared.storage.errors import Conflict
 from shared.summary import summarise
-from shared.view import differs, view_of
+from shared.view import differs, scope_list, view_of
+
+RACES = 5
 
 
 async def orchestrate(engine: Engine, body: bytes) -> None:
@@ -54,7 +56,7 @@ async def _plan_days(engine: Engine, run: Run) -> Run:
         DayTask(run.id, run.seeding, metric, day)
         for metric, days in (await known_days(engine, run)).items()
         for day, known in days.items()
-        if differs(view_of(metric, run.scopes, known.pointers), known.publication)
+        if _to_publish(engine, run, metric, known)
     ]
     planned = {(task.metric, task.day) for task in await engine.runs.days(run)}
     try:
@@ -68,12 +70,35 @@ async def _plan_days(engine: Engine, run: Run) -> Run:
         return again
 
 
+def _to_publish(engine: Engine, run: Run, metric: str, known: Day) -> bool:
+    scopes = scope_list(run, metric, known.publication)
+    return differs(view_of(scopes, known.pointers, engine.settings.settle), scopes, known.publication)
+
+
 async def _close(engine: Engine, run: Run) -> None:
-    summary: dict[str, Any] = await summarise(engine, run, await known_days(engine, run))
+    summary = await summarise(engine, run, await known_days(engine, run))
+    await close_run(engine, run, summary)
+
+
+async def close_run(engine: Engine, run: Run, summary: dict[str, Any]) -> None:
+    """Close a run with its summary, unless it is closed already.
+
+    Raises:
+        Conflict: its row kept changing; the message comes again.
+    """
     status = RunStatus(summary["status"])
-    try:
-        await engine.runs.save_run(replace(run, status=status, closed_at=engine.clock(), summary=summary))
-    except Conflict:
-        # Somebody else closed it with the same figures, or the message comes again.
-        return
-    emit(RUN_CLOSED, run=run.id, status=status.value, pages=summary["pages"], rows=summary["rows_read"])
+    for _ in range(RACES):
+        closed = replace(run, status=status, closed_at=engine.clock(), summary=summary)
+        try:
+            await engine.runs.save_run(closed)
+        except Conflict:
+            again = await engine.runs.run(run.id)
+            if again is None or again.status is not RunStatus.OPEN:
+                return
+            run = again
+        else:
+            emit(
+                RUN_CLOSED, run=run.id, status=status.value, pages=summary["pages"], rows=summary["rows_read"]
+            )
+            return
+    raise Conflict(f"run {run.id}")

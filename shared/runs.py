@@ -95,7 +95,8 @@ class Slice:
 
     `generation` is the reading that counts now, `reading` its ordinal from 1, `reading_first` to `reading_last`
     the days it asks for; `must_control` is set once a day disagreed, so that no later reading goes unproven.
-    `requests` and `throttled` count what brought no committed page; the pages count theirs.
+    `restarts` counts how often it was restarted for the page that `waiting_for` names; `requests` and
+    `throttled` count what brought no committed page, the pages count theirs.
     """
 
     run: str
@@ -118,6 +119,7 @@ class Slice:
     must_control: bool = False
     not_before: datetime | None = None
     restarts: int = 0
+    waiting_for: str = ""
     state: SliceState = SliceState.OPEN
     cause: str | None = None
     cure: str | None = None
@@ -188,6 +190,7 @@ def _slice_row(item: Slice) -> Row:
         "reading_last": item.reading_last.isoformat(),
         "must_control": item.must_control,
         "restarts": item.restarts,
+        "waiting_for": item.waiting_for,
         "state": item.state.value,
         "discarded": item.discarded,
         "requests": item.requests,
@@ -221,6 +224,7 @@ def _slice(row: Row) -> Slice:
         must_control=value["must_control"],
         not_before=value.get("not_before"),
         restarts=value["restarts"],
+        waiting_for=value["waiting_for"],
         state=SliceState(value["state"]),
         cause=value.get("cause"),
         cure=value.get("cure"),

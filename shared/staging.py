@@ -48,7 +48,7 @@ class Staging:
     async def write(self, partition: str, page: int, frame: pl.DataFrame) -> str:
         """Store a page's records under a name of its own and give that name."""
         name = f"pages/{partition.replace('|', '/')}/{page:06d}-{secrets.token_hex(6)}.parquet"
-        await self._blobs.put(self._container, name, encode(frame), if_none_match=True)
+        await self._blobs.put(self._container, name, encode(frame))
         return name
 
     async def read(self, names: Sequence[str], day: date) -> pl.DataFrame:

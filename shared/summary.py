@@ -1,7 +1,7 @@
 """What a run came to: the object that `run --json` prints, made once from the books when the run closes."""
 
 from collections.abc import Iterable, Mapping
-from datetime import date
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from shared.days import Day, ScopeState
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
 RECONCILED = "reconciled"
+NOBODY_READ = Day((), None)
 
 
 async def summarise(engine: Engine, run: Run, known: Mapping[str, Mapping[date, Day]]) -> dict[str, Any]:
@@ -24,10 +25,11 @@ async def summarise(engine: Engine, run: Run, known: Mapping[str, Mapping[date, 
     totals: dict[str, list[Mapping[str, Decimal]]] = {}
     failures = [_failure(piece) for piece in pieces if piece.state is not SliceState.RECONCILED]
     for metric, found in known.items():
-        for day, entry in found.items():
+        for day in _days(run):
+            entry = found.get(day, NOBODY_READ)
             task = tasks.get((metric, day))
             state = "unchanged" if task is None else task.state
-            if entry.publication is not None and entry.publication.status != RECONCILED:
+            if entry.publication is None or entry.publication.status != RECONCILED:
                 state = "incomplete"
             if task is not None and task.state == "failed":
                 state = "incomplete"
@@ -64,6 +66,34 @@ async def _counted(engine: Engine, run: Run, pieces: Iterable[Slice]) -> dict[st
         "generations_discarded": sum(piece.discarded for piece in pieces),
         "requests": found.requests + sum(piece.requests for piece in pieces),
         "throttled": found.throttled + sum(piece.throttled for piece in pieces),
+    }
+
+
+def _days(run: Run) -> list[date]:
+    return [run.first + timedelta(days=offset) for offset in range((run.last - run.first).days + 1)]
+
+
+def abandoned(run: Run, cause: str) -> dict[str, Any]:
+    """Give the summary of a run that could not be closed in order: it says no more than why."""
+    return {
+        "run_id": run.id,
+        "status": RunStatus.PARTIAL.value,
+        "slices": {"total": run.planned, "reconciled": 0, "failed": run.planned},
+        **dict.fromkeys(("pages", "rows_read", "duplicates_dropped", "generations_discarded"), 0),
+        **dict.fromkeys(("requests", "throttled"), 0),
+        "days": [],
+        "totals": {},
+        "failures": [
+            {
+                "scope": None,
+                "metric": None,
+                "from": run.first.isoformat(),
+                "to": run.last.isoformat(),
+                "state": ScopeState.FAILED.value,
+                "cause": cause,
+                "cure": "look at the poison records and the logs; the next run reads these days again",
+            }
+        ],
     }
 
 

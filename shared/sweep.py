@@ -6,20 +6,23 @@ seedings, drains the poison queues into recorded states, purges old registry par
 pages that nothing names any more.
 """
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from shared.engine import Engine
 from shared.events import DAY_RESTARTED, POISON_DRAINED, SLICE_RESTARTED, emit
 from shared.messages import DAYS, PAGES, POISON, QUEUES, BadMessage, DayItem, PageItem, RunItem
+from shared.orchestrate import close_run
 from shared.plan.seed import finish_seeding
 from shared.progress import last_progress
 from shared.purge import purge
 from shared.read import ending
 from shared.registry.pages import next_number
-from shared.runs import DayTask, Run, Slice, SliceState
+from shared.runs import DayTask, Run, RunStatus, Slice, SliceState
 from shared.storage.errors import Conflict
 from shared.storage.queues import Message
+from shared.summary import abandoned
 
 RESTARTS = 3
 STALL_CURE = "the next run reads this window again; if it stalls too, look at the poison records and the logs"
@@ -48,7 +51,8 @@ async def drain(engine: Engine) -> int:
 
 async def _drain(engine: Engine, queue: str, message: Message) -> None:
     """Keep the evidence first, then mark: a crash in between drains the message again, to the same end."""
-    cause = f"PoisonMessage: a message of {queue} failed {_tries(message)} times"
+    cause = f"PoisonMessage: a message of {queue} could not be worked, time and again"
+    known = await engine.runs.poison()
     await engine.runs.keep_poison(
         queue,
         message.id,
@@ -63,23 +67,23 @@ async def _drain(engine: Engine, queue: str, message: Message) -> None:
         elif queue == DAYS:
             await _fail_day(engine, DayItem.decode(message.body), cause)
         else:
-            item = RunItem.decode(message.body)
-            run = await engine.runs.run(item.run)
-            if run is not None:
-                await ending.follow_up(engine, run.id, run.seeding)
+            before = [
+                row
+                for row in known
+                if row.values.get("raw") == message.raw and not row.rk.endswith(message.id)
+            ]
+            await _fail_run(engine, RunItem.decode(message.body), cause, again=bool(before))
     except BadMessage:
         # It names nothing: the record is all there is to keep.
         return
 
 
-def _tries(message: Message) -> int:
-    """Give how often a message was tried before it was poisoned, at the least."""
-    return max(message.dequeue_count - 1, 1)
-
-
 async def _fail_page(engine: Engine, item: PageItem, cause: str) -> None:
+    """Fail the slice, if it still waits for this very page: an old message harms nothing."""
     piece = await engine.runs.slice(item.run, item.slice)
-    if piece is not None and piece.state is SliceState.OPEN and piece.generation == item.generation:
+    if piece is None or piece.state is not SliceState.OPEN or piece.generation != item.generation:
+        return
+    if await next_number(engine.storage.tables, piece.partition) == item.page:
         await ending.end(engine, piece, SliceState.FAILED, cause, STALL_CURE)
 
 
@@ -90,7 +94,23 @@ async def _fail_day(engine: Engine, item: DayItem, cause: str) -> None:
         await _end_day(engine, run, task, cause)
 
 
+async def _fail_run(engine: Engine, item: RunItem, cause: str, *, again: bool) -> None:
+    """Let the orchestrator look once more; a run that it failed on twice is closed as it is."""
+    run = await engine.runs.run(item.run)
+    if run is None or run.status is not RunStatus.OPEN:
+        return
+    if again:
+        await close_run(engine, run, abandoned(run, cause))
+    else:
+        await ending.follow_up(engine, run.id, run.seeding)
+
+
 async def _end_day(engine: Engine, run: Run, task: DayTask, cause: str) -> None:
+    # Its publisher may have given up half-way: whatever the pointers say then, the day must be published again.
+    publication = await engine.days.publication(task.metric, task.day)
+    if publication is not None:
+        with suppress(Conflict):
+            await engine.days.save_publication(replace(publication, unfinished=True))
     try:
         await engine.runs.save_day(replace(task, state="failed", cause=cause))
     except Conflict:
@@ -118,14 +138,16 @@ async def _sweep_run(engine: Engine, run: Run, now: datetime) -> None:
 
 
 async def _restart(engine: Engine, piece: Slice) -> None:
-    if piece.restarts >= RESTARTS:
+    page = await next_number(engine.storage.tables, piece.partition)
+    waiting_for = f"{piece.generation}/{page}"
+    restarts = piece.restarts + 1 if piece.waiting_for == waiting_for else 1
+    if restarts > RESTARTS:
         minutes = engine.settings.stall // timedelta(minutes=1)
         cause = f"Stalled: no progress for {minutes} minutes, {piece.restarts} restarts did not help"
         await ending.end(engine, piece, SliceState.FAILED, cause, STALL_CURE)
         return
-    page = await next_number(engine.storage.tables, piece.partition)
     try:
-        piece = await engine.runs.save_slice(replace(piece, restarts=piece.restarts + 1))
+        piece = await engine.runs.save_slice(replace(piece, restarts=restarts, waiting_for=waiting_for))
     except Conflict:
         return
     emit(SLICE_RESTARTED, run=piece.run, slice=piece.name, restarts=piece.restarts)

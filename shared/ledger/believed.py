@@ -10,10 +10,11 @@ from datetime import date
 
 import polars as pl
 
-from shared.days import Pointer, Publication
+from shared.days import Pointer, Reading
 from shared.engine import Engine
-from shared.ledger.columns import STAGED
+from shared.ledger.columns import COST_COLUMN, STAGED
 from shared.ledger.standing import Standing
+from shared.normalise.decimals import money_sum
 from shared.registry.pages import staged_on
 from shared.runs import registry_partition
 from shared.staging import StagedPageMissingError
@@ -28,31 +29,53 @@ async def believed(engine: Engine, standing: Standing, ledger: Mapping[str, pl.D
     `ledger` holds the day's partitions by subscription.
 
     Raises:
-        StagedPageMissingError: a reading that was never published has lost a page.
+        StagedPageMissingError: a reading has lost a page, and the ledger does not stand for it.
     """
-    publication, day, intact = standing.publication, standing.day, standing.ledger_intact
-    frames = [pl.DataFrame(schema=SOURCED)]
-    for pointer in standing.pointers.values():
-        if pointer.reading is None or not pointer.reading.records:
-            continue
-        stands = intact and publication is not None and _stands(pointer, publication)
-        if stands and publication is not None and pointer.key not in publication.shadowed:
-            frames.append(_from_ledger(day, pointer, ledger))
-            continue
-        try:
-            frames.append(await _from_pages(engine, day, pointer))
-        except StagedPageMissingError:
-            if not stands:
-                raise
-            # What others shadow is gone with its pages; what counted of it stands in the ledger.
-            frames.append(_from_ledger(day, pointer, ledger))
-    return pl.concat(frames)
+    frames = [
+        await _rows(engine, standing, ledger, pointer, pointer.reading)
+        for pointer in standing.pointers.values()
+        if pointer.reading is not None and pointer.reading.records
+    ]
+    return pl.concat([pl.DataFrame(schema=SOURCED), *frames])
 
 
-def _stands(pointer: Pointer, publication: Publication) -> bool:
-    reading = pointer.reading
-    _, digest, shape, _ = publication.view.get(pointer.key, ("", "", "", ""))
-    return reading is not None and (digest, shape) == (reading.digest, reading.shape)
+async def _rows(
+    engine: Engine,
+    standing: Standing,
+    ledger: Mapping[str, pl.DataFrame],
+    pointer: Pointer,
+    reading: Reading,
+) -> pl.DataFrame:
+    published = _from_ledger(standing.day, pointer, ledger) if _was_published(standing, pointer) else None
+    if published is not None and standing.ledger_intact and len(published) == reading.records:
+        return published
+    try:
+        return await _from_pages(engine, standing.day, pointer, reading)
+    except StagedPageMissingError:
+        # What others shadow is gone with its pages; what counted of it stands in the ledger.
+        if published is not None and _stands(standing, published, reading):
+            return published
+        raise
+
+
+def _was_published(standing: Standing, pointer: Pointer) -> bool:
+    if standing.publication is None or pointer.reading is None:
+        return False
+    _, digest, shape, _ = standing.publication.view.get(pointer.key, ("", "", "", ""))
+    return (digest, shape) == (pointer.reading.digest, pointer.reading.shape)
+
+
+def _stands(standing: Standing, published: pl.DataFrame, reading: Reading) -> bool:
+    """Tell whether a scope's current rows in the ledger are still those that were published.
+
+    They are if the partitions they lie in are as the publication left them, or if they are as many and add up
+    to as much as the reading.
+    """
+    if standing.ledger_intact or set(published["subscription_id"].unique()) <= standing.intact:
+        return True
+    column = COST_COLUMN[standing.metric]
+    sums = published.group_by("BillingCurrency").agg(money_sum(column)).iter_rows()
+    return len(published) == reading.records and dict(sums) == dict(reading.totals)
 
 
 def _from_ledger(day: date, pointer: Pointer, ledger: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
@@ -70,10 +93,7 @@ def _from_ledger(day: date, pointer: Pointer, ledger: Mapping[str, pl.DataFrame]
     return pl.concat(frames)
 
 
-async def _from_pages(engine: Engine, day: date, pointer: Pointer) -> pl.DataFrame:
-    reading = pointer.reading
-    if reading is None:
-        return pl.DataFrame(schema=SOURCED)
+async def _from_pages(engine: Engine, day: date, pointer: Pointer, reading: Reading) -> pl.DataFrame:
     partition = registry_partition(reading.run, reading.slice, reading.generation)
     names = await staged_on(engine.storage.tables, partition, day)
     rows = await engine.staging.read(names, day)

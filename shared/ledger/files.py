@@ -1,7 +1,6 @@
 """The published files of a day: their fixed names, and how they are read and written under their ETags."""
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 
@@ -95,12 +94,6 @@ class PublishedFiles:
         return await self._blobs.put(
             self._container, path, data, if_match=etag, if_none_match=etag is None, content_type=content_type
         )
-
-
-def intact(listing: Listing, published: Iterable[PublishedFile]) -> bool:
-    """Tell whether the ledger lies there exactly as the publication left it."""
-    left = {file.path: file.etag for file in published if file.path.startswith("ledger/")}
-    return left == {path: etag for path, etag in listing.etags.items() if path.startswith("ledger/")}
 
 
 def _described(path: str, rows: int, data: bytes, etag: str) -> PublishedFile:

@@ -57,7 +57,7 @@ def lay_over(
             new,
             at=as_of,
             settled=settled,
-            published_before=standing.publication is not None,
+            published_before=standing.had_reading,
             reshaped_scopes=_reshaped(standing, prior, new),
         )
         partitions.append(Partition(subscription, described.get(subscription), prior, restated))

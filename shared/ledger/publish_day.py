@@ -4,7 +4,6 @@ Every write is conditional on what was listed, and the publication comes last un
 that was overtaken loses a condition and starts over from what stands now.
 """
 
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date, timedelta
@@ -12,7 +11,7 @@ from decimal import Decimal
 
 import polars as pl
 
-from shared.days import Pointer, Publication, PublishedFile
+from shared.days import Publication, PublishedFile
 from shared.engine import Engine
 from shared.events import DAY_PUBLISHED, DAY_UNCHANGED, PUBLISH_RACE_LOST, emit
 from shared.ledger.believed import believed
@@ -30,10 +29,9 @@ from shared.runs import Run
 from shared.scopes import Scope
 from shared.staging import StagedPageMissingError
 from shared.storage.errors import Conflict
+from shared.view import lapsed, view_of
 
 RACES = 12
-LAPSE = timedelta(hours=24)
-"""An owner that failed for so long loses its open days to the next."""
 
 
 async def publish_day(engine: Engine, body: bytes) -> None:
@@ -81,28 +79,32 @@ async def _publish(engine: Engine, run: Run, metric: str, day: date) -> None:
     rows = await believed(engine, standing, ledger)
     as_of = standing.as_of(ledger)
     settled = standing.settled_at(as_of, engine.settings.settle)
-    owned = _assign(standing, rows, settled=settled)
+    owned = _assign(standing, rows, engine.settings.settle)
     partitions = lay_over(standing, ledger, described, rows.filter(owned.owned), as_of=as_of, settled=settled)
+    totals_of_day = _totals_of_day(standing, partitions)
     written = await write(files, standing, partitions)
-    totals = await _write_daily(files, standing, partitions, written)
+    if totals_of_day is not None:
+        written.append(await _write_daily(files, standing, totals_of_day))
     publication = Publication(
         metric=metric,
         day=day,
         view=standing.view,
-        listed=standing.keys,
-        scopes_at=standing.scopes_at,
+        listed=standing.scopes.keys,
+        scopes_at=standing.scopes.since,
         as_of=as_of,
-        status=status_of(standing.keys, standing.pointers),
-        totals=totals,
+        status=status_of(standing.scopes.keys, standing.pointers),
+        totals=_totals(totals_of_day),
         published_at=engine.clock(),
         files=tuple(written),
-        shadowed=_shadowed(standing, owned),
         disagrees=disagreements(owned, engine.settings.control_tolerance),
         etag=None if standing.publication is None else standing.publication.etag,
     )
-    document = manifest(publication, standing.listed, standing.pointers, owned.shadowed, settled=settled)
+    document = manifest(
+        publication, standing.scopes.listed, standing.pointers, owned.shadowed, settled=settled
+    )
     etag = await files.put(standing.listing, manifest_path(metric, day), document, "application/json")
     await engine.days.save_publication(replace(publication, manifest_etag=etag))
+    await _demand_no_later(engine, standing)
     rows_published = sum(file.rows for file in written)
     emit(
         DAY_PUBLISHED,
@@ -114,12 +116,26 @@ async def _publish(engine: Engine, run: Run, metric: str, day: date) -> None:
     )
 
 
-def _assign(standing: Standing, rows: pl.DataFrame, *, settled: bool) -> Assignment:
+async def _demand_no_later(engine: Engine, standing: Standing) -> None:
+    """Make sure that what was published is still what the pointers say.
+
+    A publisher that was paused before its first write may put back what another run has found unchanged
+    meanwhile: all its conditions hold, since nothing was written. So it looks once more.
+
+    Raises:
+        Conflict: a pointer moved; the day is published again.
+    """
+    pointers = await engine.days.pointers(standing.metric, standing.day)
+    if view_of(standing.scopes, pointers, engine.settings.settle) != standing.view:
+        raise Conflict(f"the pointers of {standing.metric} {standing.day}")
+
+
+def _assign(standing: Standing, rows: pl.DataFrame, settle: timedelta) -> Assignment:
     claims = [
         Claim(
             Scope.parse(pointer.scope),
-            listed=pointer.key in standing.keys,
-            reconciled=pointer.reading.agreed and (settled or not _lapsed(pointer)),
+            listed=pointer.key in standing.scopes.keys,
+            reconciled=pointer.reading.agreed and not lapsed(pointer, settle),
         )
         for pointer in standing.pointers.values()
         if pointer.reading is not None
@@ -127,32 +143,26 @@ def _assign(standing: Standing, rows: pl.DataFrame, *, settled: bool) -> Assignm
     return assign(rows, claims, cost=COST_COLUMN[standing.metric])
 
 
-def _lapsed(pointer: Pointer) -> bool:
-    reading, attempt = pointer.reading, pointer.attempt
-    return reading is not None and attempt is not None and attempt.at - reading.read_at > LAPSE
-
-
-def _shadowed(standing: Standing, owned: Assignment) -> tuple[str, ...]:
-    paths = {path.lower() for path in owned.shadowed}
-    return tuple(sorted(key for key, pointer in standing.pointers.items() if pointer.scope.lower() in paths))
-
-
-async def _write_daily(
-    files: PublishedFiles, standing: Standing, partitions: list[Partition], written: list[PublishedFile]
-) -> Mapping[str, Decimal]:
-    """Write the day's totals unless the very same are there, and add them up per currency.
-
-    A day that nobody could read yet gets no totals: an empty file would say that it cost nothing.
-    """
+def _totals_of_day(standing: Standing, partitions: list[Partition]) -> pl.DataFrame | None:
+    """Add up the day, None where nobody could read it yet: an empty file would say that it cost nothing."""
     if all(pointer.reading is None for pointer in standing.pointers.values()):
-        return {}
+        return None
+    return daily(current(partitions), standing.metric, standing.day)
+
+
+async def _write_daily(files: PublishedFiles, standing: Standing, frame: pl.DataFrame) -> PublishedFile:
+    """Write the day's totals, unless the very same are there."""
     path = daily_path(standing.metric, standing.day)
-    frame = daily(current(partitions), standing.metric, standing.day)
-    file = None
     if path in standing.listing.etags:
-        there, known = await files.read(standing.listing, path)
-        file = known if there.equals(frame) else None
-    written.append(file or await files.write(standing.listing, path, frame))
-    # A few dozen rows, each exact already.
+        there, file = await files.read(standing.listing, path)
+        if there.equals(frame):
+            return file
+    return await files.write(standing.listing, path, frame)
+
+
+def _totals(frame: pl.DataFrame | None) -> dict[str, Decimal]:
+    """Add up the daily rows per currency: a few dozen, each exact already."""
+    if frame is None:
+        return {}
     amounts = frame.select("currency", "cost_amount").iter_rows()
     return add_by_currency({currency: amount} for currency, amount in amounts)

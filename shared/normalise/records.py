@@ -20,9 +20,6 @@ from shared.read.schema import SchemaDriftError, Table
 from shared.registry.pages import Sums
 
 PROVIDER = "Microsoft"
-LATE_ATTRIBUTES = frozenset({"InvoiceId"})
-"""Dimensions that the provider fills in later: part of the content, never of the identity."""
-
 _DAY, _SUBSCRIPTION, _COST, _QUANTITY = "day", "subscription", "cost", "quantity"
 
 
@@ -102,10 +99,8 @@ def records(
     frame = _raw(table, subscription)
     inside = frame[_DAY].is_between(first, last)
     kept = frame.filter(inside)
-    names = sorted(name for name in table.texts if name not in LATE_ATTRIBUTES)
-    identities = identity(kept, [_DAY, _SUBSCRIPTION, *names])
-    late = sorted(name for name in table.texts if name in LATE_ATTRIBUTES)
-    contents = content(kept, [_COST, _QUANTITY, *late])
+    identities = identity(kept, [_DAY, _SUBSCRIPTION, *sorted(table.texts)])
+    contents = content(kept, [_COST, _QUANTITY])
     staged = _staged(kept, metric, _tag(grouping)).with_columns(
         x_RecordId=identities.bin.slice(0, 16) if len(kept) else pl.Series([], dtype=pl.Binary)
     )
@@ -220,7 +215,7 @@ def _staged(frame: pl.DataFrame, metric: str, tag: str | None) -> pl.DataFrame:
         PricingCategory=pricing_category(given("PricingModel")),
         PublisherName=given("PublisherName"),
         Tags=_tags(tag),
-        InvoiceId=given("InvoiceId"),
+        InvoiceId=pl.lit(None, dtype=pl.String),
         ProviderName=pl.lit(PROVIDER),
         x_MeterId=lower("ResourceGuid"),
         x_MeterCategory=given("MeterCategory"),

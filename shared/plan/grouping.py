@@ -26,7 +26,6 @@ DIMENSIONS = (
     "Frequency",
     "ReservationId",
     "BenefitId",
-    "InvoiceId",
 )
 """The dimensions that Cost Management's Query takes. `ResourceGuid` is the meter's id."""
 
@@ -97,6 +96,8 @@ def overlap_problem(narrow: Scope, wide: Scope, wide_grouping: Sequence[str]) ->
 def _name_problems(name: str) -> list[str]:
     if name.startswith(TAG):
         return [] if name.removeprefix(TAG).strip() else ["names a tag without its key: write tag:NAME"]
+    if name == "InvoiceId":
+        return ["names InvoiceId, which the provider fills in later: a row would change its identity by it"]
     if name in DIMENSIONS:
         return []
     closest = get_close_matches(name, DIMENSIONS, n=1)

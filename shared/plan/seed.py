@@ -115,13 +115,8 @@ async def _seed(engine: Engine, order: Order, wanted: list[_Wanted]) -> Run:
 
 
 async def _send(engine: Engine, run: Run, pieces: Collection[Slice]) -> Run:
-    limit = engine.settings.quota_tenant[0]
-    now = engine.clock()
-    for number, piece in enumerate(pieces):
-        # Spread as the first limit lets them through: the rest would only wake to be sent back by the gate.
-        start = now + (number // limit.count) * limit.per
-        item = first_page(piece)
-        await engine.send_page(item if start <= now else first_page(replace(piece, not_before=start)))
+    for piece in pieces:
+        await engine.send_page(first_page(piece))
     if not pieces:
         await follow_up(engine, run.id, run.seeding)
     try:
@@ -164,6 +159,7 @@ def _wanted(engine: Engine, order: Order) -> list[_Wanted]:
 
 
 def _slice(engine: Engine, order: Order, seeding: str, number: int, item: _Wanted, now: datetime) -> Slice:
+    limit = engine.settings.quota_tenant[0]
     return Slice(
         run=order.run,
         name=slice_name(seeding, number),
@@ -178,6 +174,8 @@ def _slice(engine: Engine, order: Order, seeding: str, number: int, item: _Wante
         page_size=engine.settings.page_size,
         tolerance=engine.settings.control_tolerance,
         accept_vanished=order.accept_vanished,
+        # Spread as the first limit lets them through: the rest would only wake to be sent back by the gate.
+        not_before=now + (number // limit.count) * limit.per if number >= limit.count else None,
         generation=generation_id(now),
         reading=1,
         reading_first=item.window.first,
@@ -204,12 +202,18 @@ async def _not_under_way(engine: Engine, wanted: list[_Wanted], now: datetime) -
 
 async def _oldest_first(engine: Engine, wanted: list[_Wanted], order: Order, most: int) -> list[_Wanted]:
     """Keep as many slices as the quota clears, those whose days were read longest ago."""
+    # A failed attempt counts as well: a scope that always fails must not starve the others.
     read: Mapping[tuple[str, str, date], datetime] = {
-        (pointer.metric, pointer.key, day): pointer.reading.read_at
+        (pointer.metric, pointer.key, day): max(times)
         for metric in sorted({item.metric for item in wanted})
         for day, known in (await engine.days.days(metric, order.first, order.last)).items()
         for pointer in known.pointers
-        if pointer.reading is not None
+        if (
+            times := [
+                *([pointer.reading.read_at] if pointer.reading is not None else []),
+                *([pointer.attempt.at] if pointer.attempt is not None else []),
+            ]
+        )
     }
     never = datetime.min.replace(tzinfo=engine.clock().tzinfo)
 

@@ -83,9 +83,21 @@ class QuotaGate:
         await self._change(scope_key, pausing)
 
     async def waits_until(self, scope_key: str) -> datetime | None:
-        """Give the last place that the scope was given, past or to come: until then waiting is progress."""
-        _, scope = await self._read(scope_key)
-        return max(scope.gate.places, default=None)
+        """Give a time until which whoever holds a place of this scope may still wait: that is progress.
+
+        A pause moves the tenant's places and leaves a scope's, so a scope that was given any place may wait as
+        long as the tenant's last one.
+        """
+        tenant, scope = await self._read(scope_key)
+        if not scope.gate.places:
+            return tenant.gate.resume_at
+        return max(
+            [
+                *tenant.gate.places,
+                *scope.gate.places,
+                *([tenant.gate.resume_at] if tenant.gate.resume_at else []),
+            ]
+        )
 
     async def _change(
         self, scope_key: str, change: Callable[[tuple[Gate, Gate]], tuple[tuple[Gate, ...], T]]

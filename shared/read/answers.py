@@ -80,6 +80,8 @@ def classify(
     """
     if status == 204:  # noqa: PLR2004
         return PageAnswer(b"", _date(headers, now))
+    if status == 200 and not body.strip():  # noqa: PLR2004
+        return Transient("TornBody", "200 without a body; no data is 204 or a body without rows")
     if status == 200:  # noqa: PLR2004
         return PageAnswer(body, _date(headers, now))
     hint = longest_hint(headers, now)

@@ -22,6 +22,10 @@ class TokenUnavailableError(Exception):
     """The identity gave no token: nobody is signed in, or the app has no identity."""
 
 
+class TokenUnreachableError(Exception):
+    """Whoever gives tokens did not answer: later it may well do."""
+
+
 class Tokens(Protocol):
     """Where bearer tokens come from."""
 
@@ -30,6 +34,7 @@ class Tokens(Protocol):
 
         Raises:
             TokenUnavailableError: there is none to be had.
+            TokenUnreachableError: nobody answered.
         """
         ...
 
@@ -69,16 +74,22 @@ class IdentityTokens:
             # The cache believes in the refused token: only a new credential asks again.
             await self._credential.close()
             self._credential = self._make()
-        from azure.core.exceptions import ClientAuthenticationError  # noqa: PLC0415 - as above
+        from azure.core.exceptions import AzureError, ClientAuthenticationError  # noqa: PLC0415 - as above
 
         try:
             return (await self._credential.get_token(self._scope)).token
         except ClientAuthenticationError as error:
-            raise TokenUnavailableError(str(error.message).splitlines()[0][:300]) from error
+            raise TokenUnavailableError(_first_line(error)) from error
+        except AzureError as error:
+            raise TokenUnreachableError(_first_line(error)) from error
 
     async def close(self) -> None:
         """Close the credential's own connections."""
         await self._credential.close()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]
 
 
 class _TooLarge(Exception):  # noqa: N818 - a state, not a fault
@@ -147,6 +158,8 @@ class CostApi:
             token = await self._edge(Call("token", "get", "arm"), lambda: tokens.token(fresh=fresh))
         except TokenUnavailableError as error:
             return Refused(f"TokenUnavailable: {error}", SIGN_IN)
+        except TokenUnreachableError as error:
+            return Transient("TokenUnreachable", str(error))
         headers = {
             "Authorization": f"Bearer {token}",
             "Content-Type": "application/json",

@@ -163,7 +163,8 @@ async def _apply(engine: Engine, piece: Slice, verdict: Verdict) -> None:
     disagreeing = [day for day in readings if day not in set(wanted)]
     last_reading = piece.reading >= engine.settings.max_readings
     if disagreeing and last_reading and engine.settings.publish_unreconciled:
-        wanted = list(readings)
+        # What was published as reconciled is never replaced by something that is not.
+        wanted += [day for day in disagreeing if not _proven(known.get(day))]
     async with asyncio.TaskGroup() as moves:
         for day in wanted:
             pointer = known.get(day) or ending.blank_pointer(piece, day)
@@ -180,6 +181,7 @@ async def _apply(engine: Engine, piece: Slice, verdict: Verdict) -> None:
         last=max(disagreeing),
         must_control=True,
         exhausted=SliceState.UNRECONCILED,
+        days=disagreeing,
     )
 
 
@@ -187,7 +189,11 @@ async def _vanish(engine: Engine, piece: Slice, gone: list[date]) -> None:
     """Withhold the whole reading: days that lost their cost are `vanished`, the others keep an older reading."""
     shown = ", ".join(day.isoformat() for day in gone[:5]) + (", ..." if len(gone) > 5 else "")  # noqa: PLR2004
     cause = f"Vanished: more than half of the cost is gone from {len(gone)} reconciled days ({shown})"
-    await ending.end(engine, piece, SliceState.VANISHED, cause, VANISHED_CURE, vanished=gone)
+    await ending.end(engine, piece, SliceState.VANISHED, cause, VANISHED_CURE, days=gone)
+
+
+def _proven(pointer: Pointer | None) -> bool:
+    return pointer is not None and pointer.reading is not None and pointer.reading.agreed
 
 
 def vanishes(pointer: Pointer | None, reading: Reading) -> bool:

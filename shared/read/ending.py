@@ -21,8 +21,7 @@ from shared.storage.errors import Conflict
 LONGEST_PAUSE = timedelta(minutes=5)
 _SCOPE_STATES = {
     SliceState.FAILED: ScopeState.FAILED,
-    # Only the days that lost their cost are called vanished; the others were withheld with them.
-    SliceState.VANISHED: ScopeState.FAILED,
+    SliceState.VANISHED: ScopeState.VANISHED,
     SliceState.UNRECONCILED: ScopeState.UNRECONCILED,
 }
 
@@ -59,14 +58,15 @@ async def read_again(  # noqa: PLR0913 - what the next reading needs
     last: date,
     must_control: bool,
     exhausted: SliceState,
+    days: Collection[date] | None = None,
 ) -> None:
     """Throw the slice's generation away and start another over `first` to `last`.
 
-    After `COST_MAX_READINGS` generations the slice ends as `exhausted`, with cause and cure. Where another
+    After `COST_MAX_READINGS` generations the slice ends as `exhausted` (see `end`). Where another
     worker has changed the slice meanwhile, what it made of it counts.
     """
     if piece.reading >= engine.settings.max_readings:
-        await end(engine, piece, exhausted, cause, cure)
+        await end(engine, piece, exhausted, cause, cure, days)
         return
     now = engine.clock()
     # A generation's name must sort after its predecessor's, whichever worker's clock is behind.
@@ -96,15 +96,15 @@ async def end(
     state: SliceState,
     cause: str | None,
     cure: str | None,
-    vanished: Collection[date] = (),
+    days: Collection[date] | None = None,
 ) -> None:
     """End a slice and, if it was the run's last open one, say so to the orchestrator.
 
-    A slice that ends without counting is noted at the days it was still to prove first: its run must not
-    close before the days know. `vanished` are those of its days whose cost is gone.
+    A slice that ends without counting is noted at its days first: its run must not close before the days know.
+    `days` are those that the state is about, all of the reading where they are not given.
     """
     if state is not SliceState.RECONCILED:
-        await _note_days(engine, piece, _SCOPE_STATES[state], cause or "", vanished)
+        await _note_days(engine, piece, state, cause or "", days)
     try:
         await engine.runs.save_slice(replace(piece, state=state, cause=cause, cure=cure))
     except Conflict:
@@ -134,15 +134,24 @@ async def take_up(engine: Engine, run: str, name: str) -> None:
 
 
 async def _note_days(
-    engine: Engine, piece: Slice, state: ScopeState, cause: str, vanished: Collection[date]
+    engine: Engine, piece: Slice, state: SliceState, cause: str, days: Collection[date] | None
 ) -> None:
+    """Note a slice's end at its days.
+
+    Of a reading that vanished, the other days were withheld with those that lost their cost: they failed. Of one
+    that did not agree, the other days agreed and moved their pointers: nothing is noted at them.
+    """
     first, last = piece.reading_first, piece.reading_last
     known = await engine.days.of_scope(piece.metric, piece.scope_key, first, last)
     now = engine.clock()
     for day in Window(first, last).days:
-        told = ScopeState.VANISHED if day in vanished else state
+        told = _SCOPE_STATES[state]
+        if days is not None and day not in days:
+            if state is not SliceState.VANISHED:
+                continue
+            told = ScopeState.FAILED
         pointer = known.get(day) or blank_pointer(piece, day)
-        await engine.days.note(pointer, Attempt(piece.run, told, cause, now))
+        await engine.days.note(pointer, Attempt(piece.run, told, cause, now, now))
 
 
 def blank_pointer(piece: Slice, day: date) -> Pointer:

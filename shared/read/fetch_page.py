@@ -57,7 +57,8 @@ async def succeed(engine: Engine, piece: Slice, generation: Generation, number: 
     """Make sure that what follows a committed page or verdict was sent."""
     entry = generation.entry(number)
     if isinstance(entry, Page):
-        if not entry.sent:
+        # The entry may have been read before it was marked: only the row itself knows.
+        if not entry.sent and not await pages.is_sent(engine.storage.tables, piece.partition, number):
             await _send_next(engine, piece, number)
     else:
         await close(engine, piece, generation, ending.first_page(piece))

@@ -7,7 +7,7 @@ POST and the identical body, which no official SDK does (azure-sdk-for-python #3
 from collections.abc import Sequence
 from datetime import date
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
@@ -67,13 +67,18 @@ def same_host(endpoint: str, url: str) -> str:
     """
     try:
         asked, link = urlsplit(endpoint), urlsplit(url)
-        same = (asked.scheme, asked.hostname, asked.port) == (link.scheme, link.hostname, link.port)
+        same = _origin(asked) == _origin(link)
     except ValueError:
         same = False
         link = urlsplit("")
     if not same or link.username is not None or link.password is not None:
         raise ForeignLinkError(f"the link leads to {link.hostname or 'no host'}, not to {asked.hostname}")
     return url
+
+
+def _origin(url: SplitResult) -> tuple[str, str | None, int | None]:
+    """Give scheme, host and port, the scheme's own port spelled out."""
+    return url.scheme, url.hostname, url.port or {"https": 443, "http": 80}.get(url.scheme)
 
 
 def _dimension(name: str) -> dict[str, str]:

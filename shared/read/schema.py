@@ -57,7 +57,7 @@ def read(body: bytes, grouping: Sequence[str]) -> Table:
         return Table({name: [] for name in wanted}, [], [], [], 0, None)
     properties = _properties(_decode(body))
     names = _names(properties)
-    rows = properties.get("rows", [])
+    rows = properties.get("rows")
     link = properties.get("nextLink")
     if not isinstance(rows, list):
         raise SchemaDriftError("`rows` is no list")
@@ -97,7 +97,7 @@ def _explain(body: bytes, error: Exception) -> NoReturn:
         raise TornBodyError(str(error)) from error
     properties = _properties(value)
     names = [column.get("name") for column in properties["columns"]]
-    for number, row in enumerate(properties.get("rows", [])):
+    for number, row in enumerate(properties.get("rows") or []):
         for name, item in zip(names, row, strict=False):
             if isinstance(item, _Constant):
                 raise SchemaDriftError(f"column `{name}`, row {number}: {item} is no number") from error

@@ -4,6 +4,7 @@ Sleeping in a function costs money and raising burns one of the message's dequeu
 for a throttle. A place that was taken is kept: whoever wakes looks only whether a 429 has moved the gate since.
 """
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -16,6 +17,7 @@ from shared.quota.gate import Turn
 from shared.read import ending
 from shared.read.answers import Transient
 from shared.runs import Slice, SliceState
+from shared.storage.errors import Conflict
 
 
 async def take_turn(engine: Engine, piece: Slice, item: PageItem) -> PageItem | None:
@@ -65,9 +67,11 @@ async def try_again(engine: Engine, piece: Slice, item: PageItem, answer: Transi
         return
     wait = max(ending.pause(engine, item.attempt), answer.wait or timedelta())
     emit(RETRIED, run=piece.run, slice=piece.name, page=item.page, attempt=attempt, cause=said)
-    await engine.send_page(
-        msgspec.structs.replace(item, attempt=attempt, place=None, not_before=engine.clock() + wait)
-    )
+    until = engine.clock() + wait
+    # Written down too, so that a long wait is not taken for a stall; who changed the slice meanwhile knows more.
+    with suppress(Conflict):
+        await engine.runs.save_slice(replace(piece, not_before=until))
+    await engine.send_page(msgspec.structs.replace(item, attempt=attempt, place=None, not_before=until))
 
 
 def _holding(item: PageItem, turn: Turn, due: datetime) -> PageItem:

@@ -230,6 +230,12 @@ async def any_entry(tables: Tables, partition: str) -> bool:
     return bool(await tables.query(TABLE, condition, select=["version"], top=1))
 
 
+async def is_sent(tables: Tables, partition: str, number: int) -> bool:
+    """Tell whether a committed page's successor is recorded as sent."""
+    row = await tables.get(TABLE, partition, row_key(number))
+    return row is not None and row.values.get("sent") is True
+
+
 async def last_written(tables: Tables, partition: str) -> datetime | None:
     """Tell when a generation's latest entity was written, by the service's clock."""
     rows = await tables.query(TABLE, f"PartitionKey eq {quoted(partition)}", select=["version"])
