@@ -15,7 +15,6 @@ from shared.engine import Engine
 from shared.ledger.columns import COST_COLUMN, STAGED
 from shared.ledger.standing import Standing
 from shared.normalise.decimals import money_sum
-from shared.registry.pages import staged_on
 from shared.runs import registry_partition
 from shared.staging import StagedPageMissingError
 
@@ -95,7 +94,7 @@ def _from_ledger(day: date, pointer: Pointer, ledger: Mapping[str, pl.DataFrame]
 
 async def _from_pages(engine: Engine, day: date, pointer: Pointer, reading: Reading) -> pl.DataFrame:
     partition = registry_partition(reading.run, reading.slice, reading.generation)
-    names = await staged_on(engine.storage.tables, partition, day)
+    names = await engine.generations.staged_on(partition, day)
     rows = await engine.staging.read(names, day)
     if len(rows) != reading.records:
         raise StagedPageMissingError(f"{partition}: {len(rows)} of {reading.records} rows of {day} are left")

@@ -4,6 +4,7 @@ A place is taken from the tenant and the scope in one batch under both ETags; wh
 (after a 429) shifts the tenant's places that are still to come, so it holds for everyone.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -53,6 +54,7 @@ class QuotaGate:
         self._tables = tables
         self._tenant = tenant
         self._scope = scope
+        self._turn = asyncio.Lock()
 
     async def take(self, scope_key: str, now: datetime) -> Turn:
         """Take the earliest place from `now` on that tenant and scope have free; two Table calls when unraced.
@@ -102,16 +104,18 @@ class QuotaGate:
     async def _change(
         self, scope_key: str, change: Callable[[tuple[Gate, Gate]], tuple[tuple[Gate, ...], T]]
     ) -> T:
-        for _ in range(RACES):
-            held = await self._read(scope_key)
-            gates, result = change((held[0].gate, held[1].gate))
-            writes = [_write(old, new) for old, new in zip(held, gates, strict=True) if old.gate != new]
-            try:
-                if writes:
-                    await self._tables.batch(TABLE, writes)
-            except Conflict:
-                continue
-            return result
+        # One at a time in this process: its own workers need not race each other for the tenant's row.
+        async with self._turn:
+            for _ in range(RACES):
+                held = await self._read(scope_key)
+                gates, result = change((held[0].gate, held[1].gate))
+                writes = [_write(old, new) for old, new in zip(held, gates, strict=True) if old.gate != new]
+                try:
+                    if writes:
+                        await self._tables.batch(TABLE, writes)
+                except Conflict:
+                    continue
+                return result
         raise Conflict(f"{TABLE} {PARTITION}")
 
     async def _read(self, scope_key: str) -> tuple[_Held, _Held]:

@@ -65,8 +65,9 @@ def same_host(endpoint: str, url: str) -> str:
     Raises:
         ForeignLinkError: it leads elsewhere, whatever its path says.
     """
+    asked = urlsplit(endpoint)
     try:
-        asked, link = urlsplit(endpoint), urlsplit(url)
+        link = urlsplit(url)
         same = _origin(asked) == _origin(link)
     except ValueError:
         same = False

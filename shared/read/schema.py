@@ -96,9 +96,11 @@ def _explain(body: bytes, error: Exception) -> NoReturn:
     except (ValueError, RecursionError):
         raise TornBodyError(str(error)) from error
     properties = _properties(value)
-    names = [column.get("name") for column in properties["columns"]]
-    for number, row in enumerate(properties.get("rows") or []):
-        for name, item in zip(names, row, strict=False):
+    _names(properties)
+    names = [column["name"] for column in properties["columns"]]
+    rows = properties.get("rows")
+    for number, row in enumerate(rows if isinstance(rows, list) else ()):
+        for name, item in zip(names, row if isinstance(row, list) else (), strict=False):
             if isinstance(item, _Constant):
                 raise SchemaDriftError(f"column `{name}`, row {number}: {item} is no number") from error
     raise SchemaDriftError(f"the answer is no strict JSON: {error}") from error

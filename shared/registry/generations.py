@@ -7,15 +7,19 @@ costs a warm worker one registry query for what others committed since, and a co
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import date
 
 import polars as pl
 
 from shared.normalise.hashing import unpack
-from shared.registry.pages import Entry, Page, Verdict, entries
+from shared.registry.pages import Entry, Page, Verdict, entries, staged_pages
 from shared.storage.tables import Tables
 
 REMEMBERED_ROWS = 4_000_000
 """Rows whose keys are remembered at once, 24 bytes each, over all generations."""
+
+REMEMBERED_GENERATIONS = 1000
+"""Closed generations whose staged pages are remembered by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,7 @@ class Generations:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
         self._known: OrderedDict[str, Generation] = OrderedDict()
+        self._staged: OrderedDict[str, list[tuple[str, frozenset[date]]]] = OrderedDict()
 
     async def load(self, partition: str) -> Generation:
         """Give a generation as it stands, with one query for what was committed since it was last asked for."""
@@ -69,3 +74,13 @@ class Generations:
         while len(self._known) > 1 and sum(len(g.keys) for g in self._known.values()) > REMEMBERED_ROWS:
             self._known.popitem(last=False)
         return generation
+
+    async def staged_on(self, partition: str, day: date) -> list[str]:
+        """Name the staged blobs of a closed generation that hold rows of a day, in the order of the pages."""
+        staged = self._staged.pop(partition, None)
+        if staged is None:
+            staged = await staged_pages(self._tables, partition)
+        self._staged[partition] = staged
+        while len(self._staged) > REMEMBERED_GENERATIONS:
+            self._staged.popitem(last=False)
+        return [name for name, days in staged if day in days]

@@ -213,14 +213,17 @@ async def entries(tables: Tables, partition: str, after: int = 0) -> list[Entry]
     return [_entry(row) for row in await tables.query(TABLE, condition)]
 
 
-async def staged_on(tables: Tables, partition: str, day: date) -> list[str]:
-    """Name the staged blobs of a generation that hold rows of a day, in the order of the pages."""
+async def staged_pages(tables: Tables, partition: str) -> list[tuple[str, frozenset[date]]]:
+    """Name the staged blobs of a generation with the days they hold rows of, in the order of the pages."""
     condition = f"PartitionKey eq {quoted(partition)} and kind eq {quoted('page')}"
     rows = await tables.query(TABLE, condition, select=["staged", "days_0"])
     return [
-        str(row.values["staged"])
+        (
+            str(row.values["staged"]),
+            frozenset(map(date.fromisoformat, unpack_json("days", row.values, dict[str, str]))),
+        )
         for row in rows
-        if "staged" in row.values and day.isoformat() in unpack_json("days", row.values, dict[str, str])
+        if "staged" in row.values
     ]
 
 
