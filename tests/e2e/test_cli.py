@@ -157,7 +157,7 @@ def test_a_refused_scope_exits_with_2_and_names_the_role_on_the_scope(laptop: La
     # AND days says of each day which scope is missing, and exits with 2
     days = laptop.cli("days", *RANGE)
     assert days.returncode == 2
-    assert f"{refused}, 3 days from 2026-05-01 to 2026-05-03: failed: 401 RBACAccessDenied" in days.stdout
+    assert f"{refused}, 3 days from 2026-05-01 to 2026-05-03: failed: RBACAccessDenied" in days.stdout
 
     # AND the run as people read it ends the same way, and one scope alone may be read
     shown = laptop.cli("run", *RANGE, "--scope", refused.upper())

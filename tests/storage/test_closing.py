@@ -1,0 +1,325 @@
+"""A generation counts day by day, and only where the provider's own totals agree."""
+
+from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal
+
+import msgspec
+import pytest
+
+from infra.local.simulator import Metric, Tenant, scope_truth
+from shared.days import Pointer, ScopeState
+from shared.edge import Call
+from shared.messages import PAGES
+from shared.normalise.exact import total
+from shared.read.closing import agrees
+from shared.read.fetch_page import fetch_page
+from shared.registry.pages import Sums
+from shared.runs import Run, RunStatus, Slice, SliceState
+from tests.faults import Answer, Killed, Spoil, dies
+from tests.laptop import Laptop, laptop
+
+
+def small_tenant() -> Tenant:
+    return Tenant(4, subscriptions=1, days=3, rows_per_day=20)
+
+
+def rows_of(tenant: Tenant) -> int:
+    return sum(
+        total.rows for total in scope_truth(tenant, tenant.subscription_scopes[0], Metric.ACTUAL).values()
+    )
+
+
+def in_two_pages(tenant: Tenant) -> dict[str, str]:
+    return {"COST_PAGE_SIZE": str(rows_of(tenant) // 2 + 1)}
+
+
+async def pointers(bench: Laptop, piece: Slice) -> Mapping[date, Pointer]:
+    return await bench.engine.days.of_scope(piece.metric, piece.scope_key, piece.first, piece.last)
+
+
+async def kinds(bench: Laptop, run: Run) -> set[str]:
+    """Say what proved the days of the only slice."""
+    known = await pointers(bench, await bench.slice(run))
+    return {pointer.reading.control_kind for pointer in known.values() if pointer.reading is not None}
+
+
+def controls(bench: Laptop) -> int:
+    return sum(entry.control for entry in bench.running.simulator.journal.entries)
+
+
+def off_by_one(*days: date, column: str = "Cost") -> Spoil:
+    """Let the control totals of these days say one more than there is."""
+    numbers = {int(f"{day:%Y%m%d}") for day in days}
+
+    def spoil(answer: Answer) -> Answer:
+        status, headers, body = answer
+        said = msgspec.json.decode(body)
+        names = [one["name"] for one in said["properties"]["columns"]]
+        if len(names) == 4:
+            for row in said["properties"]["rows"]:
+                if row[names.index("UsageDate")] in numbers:
+                    row[names.index(column)] += 1
+        return status, headers, msgspec.json.encode(said)
+
+    return spoil
+
+
+async def test_single_page_below_top_needs_no_control() -> None:
+    """It is one execution of the query: nothing can have moved under it."""
+    tenant = small_tenant()
+    async with laptop(tenant, COST_PAGE_SIZE=str(rows_of(tenant) + 1)) as bench:
+        run = await bench.run()
+
+        assert (controls(bench), await kinds(bench, run)) == (0, {"single_page"})
+
+
+async def test_page_of_exactly_top_rows_is_compared_with_the_control() -> None:
+    """Without a nextLink it may still have been cut."""
+    tenant = small_tenant()
+    async with laptop(tenant, COST_PAGE_SIZE=str(rows_of(tenant))) as bench:
+        run = await bench.run()
+
+        assert (controls(bench), await kinds(bench, run)) == (1, {"query"})
+
+
+async def test_lost_row_is_found_and_only_the_day_that_disagreed_is_read_again() -> None:
+    """That reading is a single page, and is compared with the control all the same."""
+    tenant = small_tenant()
+    async with laptop(tenant, **in_two_pages(tenant)) as bench:
+        bench.fault(lose_rate=1.0, spoiled_readings=1)
+
+        run = await bench.run()
+
+        piece = await bench.slice(run)
+        assert (piece.state, piece.reading, piece.reading_first) == (
+            SliceState.RECONCILED,
+            2,
+            piece.reading_last,
+        )
+        assert (controls(bench), await kinds(bench, run)) == (2, {"query"})
+        readings = {day: pointer.reading for day, pointer in (await pointers(bench, piece)).items()}
+        again = {
+            day for day, reading in readings.items() if reading and reading.generation == piece.generation
+        }
+        assert again == {piece.reading_first}
+        assert {key: amount for key, (amount, _) in (await bench.totals()).items()} == truth(tenant)
+
+
+def truth(tenant: Tenant) -> dict[tuple[date, str, str], Decimal]:
+    found = scope_truth(tenant, tenant.subscription_scopes[0], Metric.ACTUAL)
+    return {(key.day, key.currency, key.subscription): told.amount for key, told in found.items()}
+
+
+async def test_reading_again_takes_the_smallest_range_that_holds_the_days_that_disagreed() -> None:
+    tenant = Tenant(4, subscriptions=1, days=5, rows_per_day=15)
+    async with laptop(tenant, COST_MAX_READINGS="2", **in_two_pages(tenant)) as bench:
+        bench.edge.spoil = off_by_one(tenant.days[1], tenant.days[3])
+
+        run = await bench.run()
+
+        piece = await bench.slice(run)
+        assert (piece.reading_first, piece.reading_last) == (tenant.days[1], tenant.days[3])
+
+
+async def test_day_that_never_agrees_is_unreconciled_with_both_totals_and_the_others_are_published() -> None:
+    tenant = small_tenant()
+    bad, *good = tenant.days
+    async with laptop(tenant, **in_two_pages(tenant)) as bench:
+        bench.edge.spoil = off_by_one(bad)
+
+        run = await bench.run()
+
+        piece = await bench.slice(run)
+        assert (piece.state, piece.reading) == (SliceState.UNRECONCILED, 4)
+        ours = total(amount for (day, *_), amount in truth(tenant).items() if day == bad)
+        assert f"{bad} rows add up to {ours.normalize():f}" in str(piece.cause)
+        control = f"{ours + 1:f}"[:16]  # what the service's double still says
+        assert f"control says {control}" in str(piece.cause)
+        assert {day for day, *_ in await bench.totals()} == set(good)
+        assert run.summary is not None
+        assert run.status is RunStatus.PARTIAL
+        assert [failure["state"] for failure in run.summary["failures"]] == ["unreconciled"]
+        assert (await bench.manifest("ActualCost", bad))["scopes"][0]["state"] == "unreconciled"
+
+
+async def test_day_that_never_agrees_is_published_and_marked_where_the_settings_ask_for_it() -> None:
+    tenant = small_tenant()
+    bad = tenant.days[0]
+    settings = {"COST_PUBLISH_UNRECONCILED": "true", **in_two_pages(tenant)}
+    async with laptop(tenant, **settings) as bench:
+        bench.edge.spoil = off_by_one(bad)
+
+        run = await bench.run()
+
+        assert {key: amount for key, (amount, _) in (await bench.totals()).items()} == truth(tenant)
+        assert (await bench.manifest("ActualCost", bad))["status"] == "unreconciled"
+        assert (await bench.manifest("ActualCost", tenant.days[1]))["status"] == "reconciled"
+        assert run.status is RunStatus.PARTIAL
+
+
+async def test_quantity_finds_what_the_cost_cannot() -> None:
+    """A row without cost that was lost shows in the quantity alone."""
+    tenant = small_tenant()
+    async with laptop(tenant, COST_MAX_READINGS="1", **in_two_pages(tenant)) as bench:
+        bench.edge.spoil = off_by_one(tenant.days[0], column="UsageQuantity")
+
+        run = await bench.run()
+
+        assert (await bench.slice(run)).state is SliceState.UNRECONCILED
+
+
+async def test_refused_control_ends_the_slice_with_its_cause() -> None:
+    tenant = small_tenant()
+
+    def refuse(answer: Answer) -> Answer:
+        if b'"ResourceId"' in answer[2]:
+            return answer
+        return 403, {}, b'{"error":{"code":"AuthorizationFailed","message":"no"}}'
+
+    async with laptop(tenant, **in_two_pages(tenant)) as bench:
+        bench.edge.spoil = refuse
+        run = await bench.run()
+
+        piece = await bench.slice(run)
+        assert piece.state is SliceState.FAILED
+        assert str(piece.cause).startswith("AuthorizationFailed")
+        assert await bench.totals() == {}
+
+
+async def work_up_to_closing(bench: Laptop) -> tuple[Run, bytes]:
+    run = await bench.seed()
+    for _ in range(2):
+        (body,) = await bench.take(PAGES)
+        await fetch_page(bench.engine, body)
+    (body,) = await bench.take(PAGES)
+    return run, body
+
+
+async def test_verdict_is_stored_before_anything_follows_and_applied_by_whoever_comes_next() -> None:
+    """The worker died with the verdict stored and no day moved."""
+    tenant = small_tenant()
+    async with laptop(tenant, **in_two_pages(tenant)) as bench:
+        run, body = await work_up_to_closing(bench)
+        bench.edge.kill_on("table query CostDays")
+        with pytest.raises(Killed):
+            await fetch_page(bench.engine, body)
+        assert bench.edge.made("table insert CostHashes")
+        bench.restart()
+
+        await fetch_page(bench.engine, body)
+
+        assert bench.edge.made("api") == [], "the verdict is not asked for again"
+        assert len(await pointers(bench, await bench.slice(run))) == len(tenant.days)
+        assert (await bench.slice(run)).state is SliceState.RECONCILED
+
+
+async def test_loser_of_a_verdict_applies_the_winners() -> None:
+    tenant = small_tenant()
+    async with laptop(tenant, **in_two_pages(tenant)) as bench, bench.other() as (winner, edge):
+        run, body = await work_up_to_closing(bench)
+
+        async def another_decides_otherwise(_: Call) -> None:
+            edge.spoil = off_by_one(tenant.days[0])
+            edge.kill_on("table query CostDays")
+            assert await dies(fetch_page(winner, body))
+
+        bench.edge.meanwhile("table insert CostHashes", another_decides_otherwise)
+        await fetch_page(bench.engine, body)
+
+        piece = await bench.slice(run)
+        assert (piece.reading, piece.reading_first) == (2, tenant.days[0]), (
+            "the winner found a day to read again"
+        )
+        assert set(await pointers(bench, piece)) == set(tenant.days[1:])
+
+
+async def test_reading_that_loses_more_than_half_of_a_day_moves_nothing_and_is_called_vanished() -> None:
+    tenant = small_tenant()
+    (scope,) = tenant.subscription_scopes
+    async with laptop(tenant) as bench:
+        await bench.run()
+        published, before = await bench.totals(), await pointers(bench, await bench.slice(await bench.run()))
+        tenant.vanish(scope, tenant.days[1])
+
+        run = await bench.run()
+
+        piece = await bench.slice(run)
+        assert piece.state is SliceState.VANISHED
+        assert str(piece.cause).startswith(
+            "Vanished: more than half of the cost is gone from 1 reconciled days"
+        )
+        assert "--accept-vanished" in str(piece.cure)
+        after = await pointers(bench, piece)
+        assert {day: pointer.reading for day, pointer in after.items()} == {
+            day: pointer.reading for day, pointer in before.items()
+        }
+        assert after[tenant.days[1]].state is ScopeState.VANISHED
+        assert await bench.totals() == published
+        assert run.status is RunStatus.PARTIAL
+        assert (await bench.manifest("ActualCost", tenant.days[1]))["scopes"][0]["state"] == "vanished"
+
+
+async def test_vanished_cost_is_applied_when_a_person_accepts_it() -> None:
+    tenant = small_tenant()
+    (scope,) = tenant.subscription_scopes
+    async with laptop(tenant) as bench:
+        await bench.run()
+        tenant.vanish(scope, tenant.days[1])
+        await bench.run()
+
+        run = await bench.run(accept_vanished=True)
+
+        assert (await bench.slice(run)).state is SliceState.RECONCILED
+        assert {day for day, *_ in await bench.totals()} == {tenant.days[0], tenant.days[2]}
+
+
+async def test_vanished_cost_that_comes_back_is_reconciled_again() -> None:
+    tenant = small_tenant()
+    (scope,) = tenant.subscription_scopes
+    async with laptop(tenant) as bench:
+        await bench.run()
+        tenant.vanish(scope, tenant.days[1])
+        await bench.run()
+        tenant.appear(scope, tenant.days[1])
+
+        run = await bench.run()
+
+        assert run.status is RunStatus.COMPLETE
+        assert (await bench.manifest("ActualCost", tenant.days[1]))["status"] == "reconciled"
+
+
+A_CENT = Sums(Decimal("0.01"), Decimal("0.01"), Decimal(1), Decimal(1), 1)
+
+
+@pytest.mark.parametrize(
+    ("said", "control", "expected"),
+    [
+        ({}, {}, True),
+        ({"USD": A_CENT}, {"USD": A_CENT}, True),
+        ({"USD": A_CENT}, {}, False),
+        ({}, {"USD": A_CENT}, False),
+        ({"USD": A_CENT}, {"EUR": A_CENT}, False),
+        ({"USD": Sums(Decimal("1e-9"))}, {}, True),
+        ({"USD": Sums(Decimal("1.000000001e-9"))}, {}, False),
+        ({"USD": Sums(Decimal(0), Decimal(10**9))}, {"USD": Sums(Decimal("1.000000001"))}, True),
+        ({"USD": Sums(Decimal(0), Decimal(10**9))}, {"USD": Sums(Decimal("1.000000002"))}, False),
+        ({"USD": Sums(quantity=Decimal(1))}, {"USD": Sums()}, False),
+    ],
+    ids=[
+        "nothing on both sides",
+        "equal",
+        "unknown to the control",
+        "missing in the rows",
+        "other currency",
+        "within the floor",
+        "past the floor",
+        "within the tolerance of the absolute amounts",
+        "past it",
+        "quantity alone",
+    ],
+)
+def test_agreement_is_per_currency_and_within_the_tolerance(
+    said: Mapping[str, Sums], control: Mapping[str, Sums], *, expected: bool
+) -> None:
+    assert agrees(said, control, Decimal("0.000000001")) is expected

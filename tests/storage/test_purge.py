@@ -1,0 +1,102 @@
+"""Staged pages and hashes go when nothing names them any more, and never before."""
+
+from datetime import timedelta
+
+from infra.local.simulator import Metric, Tenant, restate, scope_truth
+from shared.messages import PAGES, RUNS
+from shared.purge import purge
+from shared.runs import Run, RunStatus
+from tests.laptop import Laptop, laptop
+
+A_WEEK = timedelta(days=7, minutes=1)
+RETENTION = timedelta(days=45, minutes=1)
+
+
+def small_tenant() -> Tenant:
+    return Tenant(6, subscriptions=1, days=2, rows_per_day=12)
+
+
+async def staged(bench: Laptop, run: Run) -> int:
+    return len(await bench.engine.storage.blobs.list("cost-staging", f"pages/{run.id}/"))
+
+
+async def hashes(bench: Laptop) -> int:
+    return len(await bench.engine.storage.tables.query("CostHashes", "", select=["kind"]))
+
+
+async def test_staged_pages_of_a_published_run_go_after_seven_days() -> None:
+    async with laptop(small_tenant()) as bench:
+        run = await bench.run()
+        await purge(bench.engine)
+        assert await staged(bench, run) == 1
+
+        bench.clock.ahead += A_WEEK
+        await purge(bench.engine)
+
+        assert await staged(bench, run) == 0
+
+
+async def test_staged_pages_of_an_open_run_stay() -> None:
+    async with laptop(small_tenant()) as bench:
+        run = await bench.seed()
+        await bench.drain(PAGES)
+        await bench.take(RUNS)
+        bench.clock.ahead += RETENTION
+
+        await purge(bench.engine)
+
+        assert await staged(bench, run) == 1
+
+
+async def test_staged_page_that_a_day_still_waits_to_be_published_from_stays() -> None:
+    """Its day failed, so the pointer names a reading that no publication stands for."""
+    async with laptop(small_tenant()) as bench:
+        run = await bench.seed()
+        await bench.drain(PAGES)
+        (body,) = await bench.take(RUNS)
+        blobs = bench.engine.storage.blobs
+        (page,) = await blobs.list("cost-staging", f"pages/{run.id}/")
+        kept = await blobs.get("cost-staging", page.name)
+        assert kept is not None
+        await blobs.delete("cost-staging", page.name)
+        await bench.engine.storage.queues.send(RUNS, body)
+        await bench.drain()
+        assert (await bench.closed(run)).status is RunStatus.PARTIAL
+        await blobs.put("cost-staging", page.name, kept.data)
+        bench.clock.ahead += RETENTION
+
+        await purge(bench.engine)
+
+        assert await staged(bench, run) == 1
+
+
+async def test_day_that_did_not_change_needs_no_staged_page() -> None:
+    """The ledger's current rows stand for the reading that a manifest names."""
+    tenant = small_tenant()
+    async with laptop(tenant) as bench:
+        await bench.run()
+        bench.clock.ahead += A_WEEK
+        await purge(bench.engine)
+        restate(tenant, 1, days=[tenant.days[0]])
+
+        run = await bench.run()
+
+        assert run.status is RunStatus.COMPLETE
+        found = scope_truth(tenant, tenant.subscription_scopes[0], Metric.ACTUAL)
+        assert {key[0]: total for key, (total, _) in (await bench.totals()).items()} == {
+            key.day: total.amount for key, total in found.items()
+        }
+
+
+async def test_registry_and_rows_of_a_run_go_after_the_retention_and_the_ledger_stays() -> None:
+    async with laptop(small_tenant()) as bench:
+        run = await bench.run()
+        published = await bench.etags()
+        for ahead in (A_WEEK, RETENTION):
+            bench.clock.ahead = ahead
+            assert await hashes(bench) > 0
+            await purge(bench.engine)
+
+        assert await hashes(bench) == 0
+        assert await bench.engine.runs.run(run.id) is None
+        assert await bench.etags() == published

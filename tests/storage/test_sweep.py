@@ -1,0 +1,262 @@
+"""Every run ends: what stalls is restarted, then failed by name; what is poisoned is recorded."""
+
+from datetime import timedelta
+
+import pytest
+
+from infra.local.simulator import Tenant
+from shared.messages import DAYS, PAGES, POISON, RUNS, DayItem, PageItem, RunItem
+from shared.orchestrate import orchestrate
+from shared.plan.seed import Order, seed
+from shared.read.fetch_page import fetch_page
+from shared.runs import Run, RunStatus, SliceState
+from shared.sweep import RESTARTS, drain, sweep
+from tests.faults import dies
+from tests.laptop import Laptop, laptop, page_message
+
+A_STALL = timedelta(seconds=1801)
+CALLED = pytest.mark.parametrize("queue", [PAGES, RUNS, DAYS])
+
+
+def small_tenant() -> Tenant:
+    return Tenant(6, subscriptions=1, days=1, rows_per_day=20)
+
+
+async def poison(bench: Laptop, queue: str, body: bytes) -> None:
+    await bench.engine.storage.queues.send(queue + POISON, body)
+
+
+async def test_slice_that_lost_its_message_is_restarted_where_it_stood() -> None:
+    """Its first page is committed and the message of the next one is gone."""
+    async with laptop(small_tenant(), COST_PAGE_SIZE="11") as bench:
+        run = await bench.seed()
+        (first,) = await bench.take(PAGES)
+        await fetch_page(bench.engine, first)
+        assert len(await bench.take(PAGES)) == 1
+        bench.clock.ahead += A_STALL
+
+        await sweep(bench.engine)
+
+        piece = await bench.slice(run)
+        (item,) = map(PageItem.decode, await bench.take(PAGES))
+        assert (piece.restarts, item.page, item.generation) == (1, 2, piece.generation)
+        await fetch_page(bench.engine, item.encode())
+        await bench.drain()
+        assert (await bench.closed(run)).status is RunStatus.COMPLETE
+
+
+async def test_slice_that_makes_progress_is_left_alone() -> None:
+    async with laptop(small_tenant()) as bench:
+        run = await bench.seed()
+        bench.clock.ahead += A_STALL - timedelta(seconds=30)
+
+        await sweep(bench.engine)
+
+        assert (await bench.slice(run)).restarts == 0
+
+
+async def test_waiting_for_a_place_is_progress() -> None:
+    """The gate gave the slice a place after the stall's time."""
+    async with laptop(small_tenant(), COST_QUOTA_SCOPE="1/h") as bench:
+        run = await bench.seed()
+        await bench.engine.gate.take((await bench.slice(run)).scope_key, bench.clock())
+        (body,) = await bench.take(PAGES)
+        await fetch_page(bench.engine, body)
+        bench.clock.ahead += A_STALL
+
+        await sweep(bench.engine)
+
+        assert (await bench.slice(run)).restarts == 0
+        bench.clock.ahead += timedelta(hours=2)
+        await sweep(bench.engine)
+        assert (await bench.slice(run)).restarts == 1
+
+
+async def test_slice_that_stalls_again_and_again_fails_by_name_and_its_run_closes() -> None:
+    async with laptop(small_tenant()) as bench:
+        run = await bench.seed()
+        bench.clock.ahead += A_STALL
+        for _ in range(RESTARTS + 1):
+            await bench.take(PAGES)
+            await sweep(bench.engine)
+
+        piece = await bench.slice(run)
+        assert (piece.state, piece.restarts) == (SliceState.FAILED, RESTARTS)
+        assert piece.cause == "Stalled: no progress for 30 minutes, 3 restarts did not help"
+        await bench.drain()
+        assert (await bench.closed(run)).status is RunStatus.PARTIAL
+
+
+async def read_and_planned(bench: Laptop) -> Run:
+    """Read everything and plan the days, whose messages get lost."""
+    run = await bench.seed()
+    await bench.drain(PAGES)
+    for body in await bench.take(RUNS):
+        await orchestrate(bench.engine, body)
+    assert await bench.take(DAYS)
+    return run
+
+
+async def test_day_that_lost_its_message_is_restarted() -> None:
+    async with laptop(small_tenant()) as bench:
+        run = await read_and_planned(bench)
+        bench.clock.ahead += A_STALL
+
+        await sweep(bench.engine)
+
+        assert await bench.engine.storage.queues.length(DAYS) == 1
+        await bench.drain()
+        assert (await bench.closed(run)).status is RunStatus.COMPLETE
+
+
+async def test_day_that_stalls_again_and_again_fails_by_name_and_its_run_closes_partial() -> None:
+    async with laptop(small_tenant()) as bench:
+        run = await read_and_planned(bench)
+        bench.clock.ahead += A_STALL
+        for _ in range(RESTARTS + 1):
+            await bench.take(DAYS)
+            await sweep(bench.engine)
+
+        await bench.drain()
+
+        closed = await bench.closed(run)
+        assert closed.summary is not None
+        assert closed.status is RunStatus.PARTIAL
+        (failure,) = closed.summary["failures"]
+        assert (failure["scope"], failure["cause"]) == (None, "Stalled: 3 restarts did not help")
+
+
+async def test_run_whose_last_end_was_never_told_is_told_again() -> None:
+    async with laptop(small_tenant()) as bench:
+        run = await bench.seed()
+        await bench.drain(PAGES)
+        await bench.take(RUNS)
+
+        await sweep(bench.engine)
+
+        await bench.drain()
+        assert (await bench.closed(run)).status is RunStatus.COMPLETE
+
+
+async def test_seeding_that_stopped_after_the_runs_row_is_finished() -> None:
+    async with laptop(small_tenant()) as bench:
+        bench.edge.kill_on("queue send")
+        assert await dies(_seed(bench))
+        bench.restart()
+        (run,) = await bench.engine.runs.runs()
+        assert not run.seeded
+        bench.clock.ahead += A_STALL
+
+        await sweep(bench.engine)
+
+        await bench.drain()
+        assert (await bench.closed(run)).status is RunStatus.COMPLETE
+
+
+async def _seed(bench: Laptop) -> None:
+    day = bench.tenant.days[0]
+    await seed(bench.engine, Order(run="r", kind="run", first=day, last=day))
+
+
+async def test_poisoned_page_fails_its_slice_by_name_and_the_run_closes_partial() -> None:
+    async with laptop(small_tenant()) as bench:
+        run = await bench.seed()
+        (body,) = await bench.take(PAGES)
+        await poison(bench, PAGES, body)
+
+        await sweep(bench.engine)
+
+        piece = await bench.slice(run)
+        assert piece.state is SliceState.FAILED
+        assert str(piece.cause).startswith("PoisonMessage: a message of cost-pages")
+        (record,) = await bench.engine.runs.poison()
+        assert record.rk.startswith("cost-pages|")
+        await bench.drain()
+        assert (await bench.closed(run)).status is RunStatus.PARTIAL
+
+
+async def test_poisoned_page_of_an_older_generation_harms_nothing() -> None:
+    async with laptop(small_tenant()) as bench:
+        run = await bench.seed()
+        piece = await bench.slice(run)
+        old = PageItem(run=run.id, slice=piece.name, generation="20200101T000000000000Z-000000", page=1)
+        await poison(bench, PAGES, old.encode())
+
+        await drain(bench.engine)
+
+        assert (await bench.slice(run)).state is SliceState.OPEN
+
+
+async def test_poisoned_day_fails_by_name_and_the_run_closes_partial() -> None:
+    async with laptop(small_tenant()) as bench:
+        run = await read_and_planned(bench)
+        day = DayItem(run=run.id, metric="ActualCost", day=bench.tenant.days[0])
+        await poison(bench, DAYS, day.encode())
+
+        await sweep(bench.engine)
+        await bench.drain()
+
+        closed = await bench.closed(run)
+        assert closed.summary is not None
+        assert closed.status is RunStatus.PARTIAL
+        assert closed.summary["failures"][0]["cause"].startswith("PoisonMessage: a message of cost-days")
+
+
+async def test_poisoned_news_of_a_run_wakes_its_orchestrator_again() -> None:
+    async with laptop(small_tenant()) as bench:
+        run = await bench.seed()
+        await bench.drain(PAGES)
+        (body,) = await bench.take(RUNS)
+        await poison(bench, RUNS, body)
+
+        await drain(bench.engine)
+
+        await bench.drain()
+        assert (await bench.closed(run)).status is RunStatus.COMPLETE
+
+
+@CALLED
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"no json",
+        b'{"version":2,"run":"r"}',
+        b"\xff\xfe",
+        b"",
+        b'{"version":1,"run":"r","surprise":1}',
+        RunItem(run="gone").encode(),
+        PageItem(run="gone", slice="s", generation="g", page=1).encode(),
+    ],
+    ids=["no json", "unknown version", "no utf-8", "empty", "unknown field", "unknown run", "unknown slice"],
+)
+async def test_message_that_names_nothing_is_recorded_and_harms_nothing(queue: str, body: bytes) -> None:
+    async with laptop(small_tenant()) as bench:
+        run = await bench.seed()
+        await poison(bench, queue, body)
+
+        assert await drain(bench.engine) == 1
+
+        assert len(await bench.engine.runs.poison()) == 1
+        assert await bench.engine.storage.queues.length(queue + POISON) == 0
+        await bench.drain()
+        assert (await bench.closed(run)).status is RunStatus.COMPLETE
+
+
+async def test_drain_that_dies_after_the_record_drains_the_message_again_to_the_same_end() -> None:
+    async with laptop(small_tenant()) as bench:
+        run = await bench.seed()
+        await poison(bench, PAGES, page_message(await bench.slice(run)))
+        bench.edge.kill_on("table upsert CostRuns", after=True)
+        assert await dies(_drain(bench))
+        bench.restart()
+        (record,) = await bench.engine.runs.poison()
+        await poison(bench, PAGES, page_message(await bench.slice(run)))
+
+        await drain(bench.engine)
+
+        assert (await bench.slice(run)).state is SliceState.FAILED
+        assert record.rk in {one.rk for one in await bench.engine.runs.poison()}
+
+
+async def _drain(bench: Laptop) -> None:
+    await drain(bench.engine)

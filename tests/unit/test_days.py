@@ -1,0 +1,161 @@
+"""Pointers move forward only, whoever moves them and in whatever order."""
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from itertools import permutations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.days import Attempt, Pointer, Reading, ScopeState, moved, noted
+
+START = datetime(2026, 5, 10, 12, tzinfo=UTC)
+BLANK = Pointer("ActualCost", date(2026, 5, 9), "/subscriptions/x", "x")
+
+
+def reading(minute: int, generation: str = "g", digest: str = "a", *, agreed: bool = True) -> Reading:
+    return Reading(
+        run="r",
+        slice="s",
+        generation=generation,
+        digest=digest,
+        shape="query|1|Meter",
+        records=1,
+        totals={"USD": Decimal(1)},
+        absolutes={"USD": Decimal(1)},
+        control={},
+        control_kind="query",
+        agreed=agreed,
+        read_at=START + timedelta(minutes=minute),
+    )
+
+
+def attempt(minute: int, state: ScopeState = ScopeState.FAILED) -> Attempt:
+    at = START + timedelta(minutes=minute)
+    return Attempt("r", state, "cause", at, at)
+
+
+readings = st.builds(
+    reading,
+    st.integers(0, 5),
+    st.sampled_from(["g1", "g2", "g3"]),
+    st.sampled_from("ab"),
+    agreed=st.booleans(),
+)
+
+
+@given(st.lists(readings, min_size=1, max_size=6, unique_by=lambda one: one.order))
+def test_last_reading_stands_whatever_the_order_in_which_they_come(several: list[Reading]) -> None:
+    pointer = BLANK
+    for one in several:
+        pointer = moved(pointer, one)
+
+    assert pointer.reading == max(several, key=lambda one: one.order)
+
+
+@given(st.lists(readings, max_size=6))
+def test_changed_at_never_goes_back_and_no_reading_is_replaced_by_an_earlier_one(
+    several: list[Reading],
+) -> None:
+    pointer = BLANK
+    for one in several:
+        after = moved(pointer, one)
+        if pointer.reading is not None and pointer.changed_at is not None:
+            assert after.reading is not None
+            assert after.changed_at is not None
+            assert after.reading.order >= pointer.reading.order
+            assert after.changed_at >= pointer.changed_at
+        pointer = after
+
+
+@given(st.lists(readings, max_size=4, unique_by=lambda one: one.order))
+def test_every_delivery_order_ends_at_the_same_reading(several: list[Reading]) -> None:
+    ends = set()
+    for order in permutations(several):
+        pointer = BLANK
+        for one in order:
+            pointer = moved(pointer, one)
+        ends.add(None if pointer.reading is None else pointer.reading.order)
+    assert len(ends) == 1
+
+
+def test_same_reading_again_changes_nothing() -> None:
+    once = moved(BLANK, reading(1))
+
+    assert moved(once, reading(1)) == once
+
+
+def test_reading_of_the_same_content_keeps_the_time_of_the_change() -> None:
+    once = moved(BLANK, reading(1))
+
+    again = moved(once, reading(9, "h"))
+
+    assert again.changed_at == once.changed_at == START + timedelta(minutes=1)
+    assert again.reading == reading(9, "h")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [reading(9, digest="b"), replace(reading(9), shape="query|1|ResourceId"), reading(9, agreed=False)],
+    ids=["other content", "other shape", "no longer agreed"],
+)
+def test_other_content_shape_or_proof_is_a_change(other: Reading) -> None:
+    assert moved(moved(BLANK, reading(1)), other).changed_at == START + timedelta(minutes=9)
+
+
+def test_generation_decides_between_two_readings_of_one_second() -> None:
+    """The Date header of an answer knows whole seconds."""
+    later = moved(moved(BLANK, reading(1, "g1")), reading(1, "g2", "b"))
+
+    assert later.reading == reading(1, "g2", "b")
+    assert moved(later, reading(1, "g1")) == later
+
+
+def test_failed_attempt_leaves_the_reading_and_makes_it_stale() -> None:
+    pointer = noted(moved(BLANK, reading(1)), attempt(2))
+
+    assert (pointer.reading, pointer.state) == (reading(1), ScopeState.STALE)
+
+
+def test_attempt_from_before_a_reading_says_nothing_about_it() -> None:
+    pointer = moved(BLANK, reading(3))
+
+    assert noted(pointer, attempt(2)) == pointer
+
+
+def test_earlier_attempt_does_not_replace_a_later_one() -> None:
+    pointer = noted(BLANK, attempt(5, ScopeState.VANISHED))
+
+    assert noted(pointer, attempt(2)) == pointer
+
+
+def test_later_reading_clears_an_attempt_and_an_earlier_one_does_not() -> None:
+    pointer = noted(moved(BLANK, reading(1)), attempt(5))
+
+    assert moved(pointer, reading(6, "h")).state is ScopeState.RECONCILED
+    assert moved(pointer, reading(4, "h")).state is ScopeState.STALE
+
+
+def test_reading_of_the_attempts_own_second_clears_it() -> None:
+    """The service dates its answers in whole seconds: a redelivery at once must not look older than the failure."""
+    half_past = replace(attempt(5), at=START + timedelta(minutes=5, milliseconds=500))
+
+    assert moved(noted(BLANK, half_past), reading(5)).state is ScopeState.RECONCILED
+
+
+@pytest.mark.parametrize(
+    ("pointer", "state"),
+    [
+        (BLANK, ScopeState.MISSING),
+        (noted(BLANK, attempt(1)), ScopeState.FAILED),
+        (noted(BLANK, attempt(1, ScopeState.UNRECONCILED)), ScopeState.UNRECONCILED),
+        (moved(BLANK, reading(1)), ScopeState.RECONCILED),
+        (moved(BLANK, reading(1, agreed=False)), ScopeState.UNRECONCILED),
+        (noted(moved(BLANK, reading(1)), attempt(2)), ScopeState.STALE),
+        (noted(moved(BLANK, reading(1)), attempt(2, ScopeState.VANISHED)), ScopeState.VANISHED),
+    ],
+)
+def test_state_is_in_the_manifests_words(pointer: Pointer, state: ScopeState) -> None:
+    assert pointer.state is state
