@@ -338,7 +338,8 @@ def moved(pointer: Pointer, reading: Reading) -> Pointer:
     )
     changed_at = pointer.changed_at if same else _latest(pointer.changed_at, reading.read_at)
     attempt = pointer.attempt
-    if attempt is not None and attempt.at <= reading.read_at:
+    # The service dates its answers in whole seconds.
+    if attempt is not None and attempt.at.replace(microsecond=0) <= reading.read_at:
         attempt = None
     return replace(pointer, reading=reading, changed_at=changed_at, attempt=attempt)
 

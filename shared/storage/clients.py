@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import re
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+from urllib.request import getproxies_environment
 
 from shared.storage.errors import Busy, Conflict, Missing, Refused, StorageError, TooLarge, Unavailable
 
@@ -179,7 +180,8 @@ def _transport() -> AioHttpTransport:
         # The rest is what the transport chooses when it makes the session itself.
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
-        trust_env=True,
+        # Looking for a proxy reads ~/.netrc anew for every request, so it is done only where there is one.
+        trust_env=bool(getproxies_environment()),
     )
     return Transport(session=session, connection_timeout=_CONNECT_SECONDS, read_timeout=_READ_SECONDS)
 
