@@ -9,6 +9,8 @@ import msgspec
 DONE = 0
 FAULT = 1
 NOT_RECONCILED = 2
+SIGNALLED = 128
+"""What shells add to a signal's number when it ends a program: 130 for SIGINT, 143 for SIGTERM."""
 
 NOTHING = "-"
 

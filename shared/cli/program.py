@@ -6,11 +6,8 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from shared.cli.arguments import UsageError, parse
-from shared.cli.output import fault
+from shared.cli.output import SIGNALLED, fault
 from shared.edge import utc_now
-
-SIGNALLED = 128
-"""What shells add to a signal's number when it ends a program: 130 for SIGINT, 143 for SIGTERM."""
 
 
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:

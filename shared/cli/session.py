@@ -9,12 +9,10 @@ from contextlib import suppress
 
 import httpx
 
-from shared import days, runs
 from shared.cli import logs
 from shared.cli.arguments import Asked, UsageError
 from shared.cli.backfill import backfill
-from shared.cli.output import FAULT, fault
-from shared.cli.program import SIGNALLED
+from shared.cli.output import FAULT, SIGNALLED, fault
 from shared.cli.published import published
 from shared.cli.purge import purge
 from shared.cli.run import run
@@ -22,12 +20,11 @@ from shared.cli.status import status
 from shared.cli.verify import verify
 from shared.engine import Engine, open_engine, read_settings
 from shared.messages import BadMessage
-from shared.quota import gate
-from shared.registry import pages
 from shared.scopes import Scope, ScopeError
 from shared.settings import Settings, SettingsError
 from shared.storage.connection import ConnectionProblems
 from shared.storage.errors import StorageError
+from shared.versions import UnknownVersionError
 
 Command = Callable[[Engine, Asked, tuple[Scope, ...]], Awaitable[int]]
 COMMANDS: Mapping[str, Command] = {
@@ -46,10 +43,7 @@ FAULTS = (
     httpx.HTTPError,
     OSError,
     BadMessage,
-    days.UnknownVersionError,
-    gate.UnknownVersionError,
-    pages.UnknownVersionError,
-    runs.UnknownVersionError,
+    UnknownVersionError,
 )
 """What may well happen and is told in one line; anything else is a defect and shows where it is."""
 

@@ -5,7 +5,7 @@ A place is taken from the tenant and the scope in one batch under both ETags; wh
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -16,9 +16,9 @@ from shared.storage.errors import Conflict
 from shared.storage.packing import pack, unpack
 from shared.storage.rows import Insert, Operation, Replace, Row, quoted
 from shared.storage.tables import Tables
+from shared.versions import VERSION, checked
 
 TABLE = "CostQuota"
-VERSION = 1
 PARTITION = "gates"
 TENANT = "tenant"
 RACES = 50
@@ -26,10 +26,6 @@ RACES = 50
 _MICROSECOND = timedelta(microseconds=1)
 
 T = TypeVar("T")
-
-
-class UnknownVersionError(Exception):
-    """A gate was written by another version of this product, or edited: it is named and never guessed at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +126,7 @@ class QuotaGate:
 def _held(key: str, row: Row | None) -> _Held:
     if row is None:
         return _Held(key, Gate(), None)
-    value: Mapping[str, Any] = row.values
-    if value.get("version") != VERSION:
-        raise UnknownVersionError(
-            f"{TABLE} entity ({row.pk}, {row.rk}) is of version {value.get('version')!r}; "
-            f"this release reads version {VERSION}",
-        )
+    value = checked(TABLE, row)
     gate = Gate(
         places=unpack_places(unpack("places", value)),
         resume_at=value.get("resume_at"),

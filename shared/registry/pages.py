@@ -16,14 +16,10 @@ from shared.normalise.exact import plus
 from shared.storage.packing import pack, pack_json, unpack, unpack_json
 from shared.storage.rows import Delete, Row, quoted
 from shared.storage.tables import Tables
+from shared.versions import VERSION, checked
 
 TABLE = "CostHashes"
-VERSION = 1
 BATCH = 100
-
-
-class UnknownVersionError(Exception):
-    """An entity of CostHashes is of another version, or was edited: it is named and never guessed at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,12 +154,7 @@ def _verdict_row(partition: str, verdict: Verdict) -> Row:
 
 
 def _entry(row: Row) -> Entry:
-    value: Mapping[str, Any] = row.values
-    if value.get("version") != VERSION:
-        raise UnknownVersionError(
-            f"{TABLE} entity ({row.pk}, {row.rk}) is of version {value.get('version')!r}; "
-            f"this release reads version {VERSION}",
-        )
+    value = checked(TABLE, row)
     if value["kind"] == "verdict":
         days = tuple(
             DayVerdict(date.fromisoformat(day), agreed, int(digest, 16), _sums_in(sums), _sums_in(control))

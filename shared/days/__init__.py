@@ -1,0 +1,36 @@
+"""Pointers and publications: the rows of the table CostDays.
+
+    partition METRIC|DAY    row scope|KEY       which reading of a scope counts for the day, and its last attempt
+                            row publication     what was last published of the day, and from which readings
+
+A pointer only ever moves to a later reading, whoever moves it and in whatever order; its `changed_at` never
+goes back. A publication is written last, under its ETag.
+"""
+
+from shared.days.book import DayBook
+from shared.days.model import (
+    Attempt,
+    Day,
+    Pointer,
+    Publication,
+    PublishedFile,
+    Reading,
+    ScopeState,
+    moved,
+    noted,
+)
+from shared.days.rows import TABLE
+
+__all__ = [
+    "TABLE",
+    "Attempt",
+    "Day",
+    "DayBook",
+    "Pointer",
+    "Publication",
+    "PublishedFile",
+    "Reading",
+    "ScopeState",
+    "moved",
+    "noted",
+]

@@ -1,0 +1,161 @@
+"""Readings, pointers and publications, and how a pointer moves: the same whatever the order of the movers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from decimal import Decimal
+from enum import StrEnum
+
+
+class ScopeState(StrEnum):
+    """What a manifest says of a scope on a day."""
+
+    RECONCILED = "reconciled"
+    MISSING = "missing"
+    FAILED = "failed"
+    VANISHED = "vanished"
+    UNRECONCILED = "unreconciled"
+    STALE = "stale"
+    DISAGREES = "disagrees"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One complete reading of a scope's day. Amounts are per currency; `shape` names source and grouping.
+
+    Later is what has the greater (`read_at`, `generation`): the service's clock, then the generation's start.
+    """
+
+    run: str
+    slice: str
+    generation: str
+    digest: str
+    shape: str
+    records: int
+    totals: Mapping[str, Decimal]
+    absolutes: Mapping[str, Decimal]
+    control: Mapping[str, Decimal]
+    control_kind: str
+    agreed: bool
+    read_at: datetime
+
+    @property
+    def order(self) -> tuple[datetime, str]:
+        """What orders readings in time."""
+        return self.read_at, self.generation
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A slice that ended without a reading that counts: its state, its cause and when.
+
+    `since` is when the first of the attempts in a row ended that way.
+    """
+
+    run: str
+    state: ScopeState
+    cause: str
+    at: datetime
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """A scope's day: the reading that counts, if any, and the last failed attempt since, if any."""
+
+    metric: str
+    day: date
+    scope: str
+    key: str
+    reading: Reading | None = None
+    changed_at: datetime | None = None
+    attempt: Attempt | None = None
+    etag: str | None = None
+
+    @property
+    def state(self) -> ScopeState:
+        """The scope's state on this day, in the manifest's words."""
+        reading, attempt = self.reading, self.attempt
+        if reading is None:
+            return ScopeState.MISSING if attempt is None else attempt.state
+        if not reading.agreed:
+            return ScopeState.UNRECONCILED
+        if attempt is None:
+            return ScopeState.RECONCILED
+        return ScopeState.VANISHED if attempt.state is ScopeState.VANISHED else ScopeState.STALE
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedFile:
+    """One published file with the ETag that it was written under."""
+
+    path: str
+    rows: int
+    bytes: int
+    sha256: str
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What was last published of a day. `view` maps a scope key to its (path, digest, shape, state).
+
+    `listed` are the keys of the scope list and `scopes_at` dates it; `as_of` is the latest time that stands in
+    the day's ledger; `disagrees` names shadowed scopes that see another cost, with both figures. `unfinished`
+    is set where a later publisher gave up half-way: the day must be published again.
+    """
+
+    metric: str
+    day: date
+    view: Mapping[str, tuple[str, str, str, str]]
+    listed: tuple[str, ...]
+    scopes_at: datetime
+    as_of: datetime
+    status: str
+    totals: Mapping[str, Decimal]
+    published_at: datetime
+    files: tuple[PublishedFile, ...] = ()
+    disagrees: Mapping[str, str] = field(default_factory=dict)
+    manifest_etag: str = ""
+    unfinished: bool = False
+    etag: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """All that CostDays holds of one day."""
+
+    pointers: tuple[Pointer, ...]
+    publication: Publication | None
+
+
+def moved(pointer: Pointer, reading: Reading) -> Pointer:
+    """Give the pointer after this reading: itself where a later reading stands."""
+    old = pointer.reading
+    if old is not None and old.order >= reading.order:
+        return pointer
+    same = old is not None and (old.digest, old.shape, old.agreed) == (
+        reading.digest,
+        reading.shape,
+        reading.agreed,
+    )
+    changed_at = pointer.changed_at if same else _latest(pointer.changed_at, reading.read_at)
+    attempt = pointer.attempt
+    # The service dates its answers in whole seconds.
+    if attempt is not None and attempt.at.replace(microsecond=0) <= reading.read_at:
+        attempt = None
+    return replace(pointer, reading=reading, changed_at=changed_at, attempt=attempt)
+
+
+def noted(pointer: Pointer, attempt: Attempt) -> Pointer:
+    """Give the pointer after this attempt: itself where a later reading or attempt stands."""
+    if pointer.reading is not None and pointer.reading.read_at > attempt.at:
+        return pointer
+    if pointer.attempt is not None and pointer.attempt.at >= attempt.at:
+        return pointer
+    since = attempt.since if pointer.attempt is None else min(pointer.attempt.since, attempt.since)
+    return replace(pointer, attempt=replace(attempt, since=since))
+
+
+def _latest(one: datetime | None, other: datetime) -> datetime:
+    return other if one is None else max(one, other)

@@ -1,0 +1,146 @@
+"""The book of runs: every read and every change of CostRuns."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
+from shared.runs.model import DayTask, Run, RunStatus, Slice
+from shared.runs.rows import RUNS, TABLE, day_row, read_day, read_run, read_slice, run_row, slice_row
+from shared.storage.rows import Delete, Insert, Row, quoted
+from shared.storage.tables import Tables
+from shared.versions import VERSION
+
+POISON = "poison"
+BATCH = 100
+
+
+class RunBook:
+    """Reads and writes the rows of CostRuns. Every change of a row is made under the ETag it was read with."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    async def plan(self, slices: Iterable[Slice]) -> None:
+        """Write the slices of a seeding; they count only once `open` has written the run that names it.
+
+        Raises:
+            Conflict: a slice of that name is there already.
+        """
+        rows = [slice_row(item) for item in slices]
+        for start in range(0, len(rows), BATCH):
+            await self._tables.batch(TABLE, [Insert(row) for row in rows[start : start + BATCH]])
+
+    async def open(self, run: Run) -> Run:
+        """Write the run's row: from here on the run exists.
+
+        Raises:
+            Conflict: a run of that id exists.
+        """
+        etag = await self._tables.insert(TABLE, run_row(run))
+        return replace(run, etag=etag)
+
+    async def run(self, run: str) -> Run | None:
+        """Find a run by its id."""
+        row = await self._tables.get(TABLE, RUNS, run)
+        return None if row is None else read_run(row)
+
+    async def runs(self, *, only_open: bool = False) -> list[Run]:
+        """List runs, oldest id first."""
+        condition = f"PartitionKey eq {quoted(RUNS)}"
+        if only_open:
+            condition += f" and status eq {quoted(RunStatus.OPEN.value)}"
+        return [read_run(row) for row in await self._tables.query(TABLE, condition)]
+
+    async def save_run(self, run: Run) -> Run:
+        """Replace a run's row.
+
+        Raises:
+            Conflict: somebody changed it since it was read.
+        """
+        etag = await self._tables.replace(TABLE, run_row(run), _etag(run.etag))
+        return replace(run, etag=etag)
+
+    async def slice(self, run: str, name: str) -> Slice | None:
+        """Find one slice."""
+        row = await self._tables.get(TABLE, run, f"slice|{name}")
+        return None if row is None else read_slice(row)
+
+    async def slices(self, run: Run, *, only_open: bool = False) -> list[Slice]:
+        """List the slices that the run's seeding planned, in their order."""
+        return [read_slice(row) for row in await self._rows(run, "slice", only_open=only_open)]
+
+    async def save_slice(self, item: Slice) -> Slice:
+        """Replace a slice's row.
+
+        Raises:
+            Conflict: somebody changed it since it was read.
+        """
+        etag = await self._tables.replace(TABLE, slice_row(item), _etag(item.etag))
+        return replace(item, etag=etag)
+
+    async def plan_days(self, tasks: Iterable[DayTask]) -> None:
+        """Write the days that a run must publish.
+
+        Raises:
+            Conflict: one of them is there already.
+        """
+        rows = [day_row(task) for task in tasks]
+        for start in range(0, len(rows), BATCH):
+            await self._tables.batch(TABLE, [Insert(row) for row in rows[start : start + BATCH]])
+
+    async def day(self, run: Run, metric: str, day: date) -> DayTask | None:
+        """Find one day of a run."""
+        row = await self._tables.get(TABLE, run.id, f"day|{run.seeding}|{metric}|{day.isoformat()}")
+        return None if row is None else read_day(row)
+
+    async def days(self, run: Run, *, only_open: bool = False) -> list[DayTask]:
+        """List the days that the run had to publish."""
+        return [read_day(row) for row in await self._rows(run, "day", only_open=only_open)]
+
+    async def save_day(self, task: DayTask) -> DayTask:
+        """Replace a day's row.
+
+        Raises:
+            Conflict: somebody changed it since it was read.
+        """
+        etag = await self._tables.replace(TABLE, day_row(task), _etag(task.etag))
+        return replace(task, etag=etag)
+
+    async def any_open(self, run: str, seeding: str) -> bool:
+        """Tell whether a slice or a day of the run is still open."""
+        condition = (
+            f"PartitionKey eq {quoted(run)} and state eq {quoted('open')} and seeding eq {quoted(seeding)}"
+        )
+        return bool(await self._tables.query(TABLE, condition, select=["state"], top=1))
+
+    async def keep_poison(self, queue: str, message: str, values: Mapping[str, Any]) -> None:
+        """Keep the evidence of a message that could not be worked; writing it twice changes nothing."""
+        row = Row(POISON, f"{queue}|{message}", {"version": VERSION, **values})
+        await self._tables.upsert(TABLE, row)
+
+    async def poison(self) -> list[Row]:
+        """List the messages that could not be worked."""
+        return await self._tables.query(TABLE, f"PartitionKey eq {quoted(POISON)}")
+
+    async def forget(self, run: Run) -> None:
+        """Remove a run's slices and days, then the run."""
+        rows = await self._tables.query(TABLE, f"PartitionKey eq {quoted(run.id)}", select=["kind"])
+        for start in range(0, len(rows), BATCH):
+            await self._tables.batch(TABLE, [Delete(row.pk, row.rk) for row in rows[start : start + BATCH]])
+        await self._tables.delete(TABLE, RUNS, run.id)
+
+    async def _rows(self, run: Run, kind: str, *, only_open: bool) -> list[Row]:
+        condition = (
+            f"PartitionKey eq {quoted(run.id)} and RowKey ge {quoted(kind + '|')} "
+            f"and RowKey lt {quoted(kind + '}')} and seeding eq {quoted(run.seeding)}"
+        )
+        if only_open:
+            condition += f" and state eq {quoted('open')}"
+        return await self._tables.query(TABLE, condition)
+
+
+def _etag(etag: str | None) -> str:
+    if etag is None:
+        raise ValueError("a row that was never read cannot be replaced")
+    return etag
