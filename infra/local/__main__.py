@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 COMMANDS = {
     "demo": ("infra.local.demo", "emulator, simulator and host together, from a seed to a proven day"),
+    "start": ("infra.local.start", "the emulator and the functions, for `make start`"),
     "azurite": ("infra.local.azurite", "the storage emulator, on free ports"),
     "simulator": ("infra.local.simulator", "the cost API with a synthetic tenant"),
     "host": ("infra.local.host", "the function host, on the environment and local.settings.json"),

@@ -78,7 +78,7 @@ def environ(azurite: Azurite, work: Work) -> dict[str, str]:
 
 def queue_app(code: Callable[[func.QueueMessage], object]) -> func.FunctionApp:
     """One function on the queue that the setting QUEUE names, as a blueprint, like the project's."""
-    blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
+    blueprint = func.Blueprint()
     blueprint.function_name("page")(
         blueprint.queue_trigger(arg_name="message", queue_name="%QUEUE%", connection="COST_STORAGE")(code)
     )

@@ -24,6 +24,7 @@ ALL_AT_ONCE = Faults(
     move_rate=0.3,
     lose_rate=0.3,
     loop_rate=0.3,
+    spoiled_readings=3,
     out_of_window=2,
     empty_tail=True,
     error_rate=0.05,
@@ -55,10 +56,10 @@ async def work(bench: Laptop) -> Run:
     return await Worker(bench.engine).work(run.id)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 5, 7])
 async def test_published_sums_are_the_truth_with_every_fault_at_once(seed: int) -> None:
     """Per metric, day, currency and subscription; again after nothing, and after everything, changed."""
-    tenant = Tenant(seed, subscriptions=5, days=4, rows_per_day=320)
+    tenant = Tenant(seed, subscriptions=5, days=3, rows_per_day=320)
     async with laptop(tenant, **BOTH_METRICS) as bench:
         bench.running.simulator.faults = ALL_AT_ONCE
         first = await work(bench)

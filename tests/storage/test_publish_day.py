@@ -209,6 +209,56 @@ async def test_paused_at_any_call_a_publisher_never_puts_an_older_reading_back()
         assert (run.status, await bench.totals()) == (RunStatus.COMPLETE, truth(tenant))
 
 
+async def test_paused_publisher_never_puts_back_what_another_run_found_unchanged_meanwhile() -> None:
+    """Published is A; it holds a reading of B, and during its pause A is read again, which asks for no publishing."""
+    tenant = one_partition()
+    day, subscription = tenant.days[0], tenant.subscriptions[0]
+    async with laptop(tenant) as bench, bench.other() as (other, _):
+        await bench.run()
+        awake, charges = bench.engine, tenant.charges(day, subscription)
+        restate(tenant, 2)
+        _, late = await read_only(bench)
+
+        async def another_reads_a_again(_: Call) -> None:
+            tenant.put(day, subscription, charges)
+            bench.engine = other
+            assert (await bench.run()).status is RunStatus.COMPLETE
+            bench.engine = awake
+
+        bench.edge.heal()
+        bench.edge.meanwhile("blob put costs/ledger", another_reads_a_again)
+        await publish_day(awake, late)
+
+        assert await bench.totals() == truth(tenant)
+
+
+async def test_overtaken_publisher_cannot_claim_to_have_published_what_is_no_longer_there() -> None:
+    """It was paused before its last write, and dies right after it."""
+    tenant = one_partition()
+    day = tenant.days[0]
+    async with laptop(tenant) as bench, bench.other() as (other, _):
+        await bench.run()
+        awake = bench.engine
+        restate(tenant, 2)
+        _, late = await read_only(bench)
+
+        async def another_publishes_newer(_: Call) -> None:
+            restate(tenant, 2)
+            bench.engine = other
+            assert (await bench.run()).status is RunStatus.COMPLETE
+            bench.engine = awake
+
+        bench.edge.kill_on("table replace CostDays", after=True)
+        bench.edge.meanwhile("table replace CostDays", another_publishes_newer)
+        assert await dies(publish_day(awake, late))
+
+        publication = await bench.engine.days.publication(METRIC, day)
+        assert publication is not None
+        etags = await bench.etags()
+        assert {file.path: file.etag for file in publication.files}.items() <= etags.items()
+        assert await bench.totals() == truth(tenant)
+
+
 async def test_day_before_it_is_settled_is_restated_in_place() -> None:
     tenant = small_tenant()
     async with laptop(tenant, **NEVER_SETTLED) as bench:

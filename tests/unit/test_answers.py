@@ -19,6 +19,8 @@ from shared.read.answers import (
 NOW = datetime(2026, 5, 10, 12, tzinfo=UTC)
 SCOPE = "/subscriptions/0b5e0f3c-3f52-4a8e-9d4e-1f6c5f2f8a11"
 
+ROLE = f"grant Cost Management Reader 72fafb9e-0641-4937-9268-a91bfd8191a3 on {SCOPE}"
+
 
 def answer(
     status: int, code: str = "", message: str = "", *, headers: Mapping[str, str] | None = None
@@ -134,13 +136,13 @@ def test_expired_token_is_a_state_of_its_own() -> None:
             401,
             "RBACAccessDenied",
             "no role",
-            f"grant Cost Management Reader 72fafb9e-0641-4937-9268-a91bfd8191a3 on {SCOPE}",
+            ROLE,
         ),
         (
             403,
             "AuthorizationFailed",
             "no",
-            f"grant Cost Management Reader 72fafb9e-0641-4937-9268-a91bfd8191a3 on {SCOPE}",
+            ROLE,
         ),
         (401, "InvalidAuthenticationToken", "", "check the identity this app signs in with"),
         (404, "SubscriptionNotFound", "gone", f"remove {SCOPE} from COST_SCOPES"),

@@ -105,6 +105,12 @@ def test_other_content_shape_or_proof_is_a_change(other: Reading) -> None:
     assert moved(moved(BLANK, reading(1)), other).changed_at == START + timedelta(minutes=9)
 
 
+def test_change_is_never_dated_before_an_earlier_one() -> None:
+    changed = replace(BLANK, changed_at=START + timedelta(minutes=9))
+
+    assert moved(changed, reading(1)).changed_at == START + timedelta(minutes=9)
+
+
 def test_generation_decides_between_two_readings_of_one_second() -> None:
     """The Date header of an answer knows whole seconds."""
     later = moved(moved(BLANK, reading(1, "g1")), reading(1, "g2", "b"))

@@ -12,10 +12,8 @@ NOTHING = unpack(b"")
 
 def page(*rows: tuple[str, str]) -> Records:
     """Records of these identities and contents, one letter each."""
-    frame = pl.DataFrame(
-        {"x_RecordId": [name.encode() * 16 for name, _ in rows]}, schema_overrides={"x_RecordId": pl.Binary}
-    )
-    full = pl.DataFrame(schema=STAGED).clear(len(rows)).with_columns(frame["x_RecordId"])
+    marks = pl.Series("x_RecordId", [name.encode() * 16 for name, _ in rows], dtype=pl.Binary)
+    full = pl.DataFrame(schema=STAGED).clear(len(rows)).with_columns(marks)
     return Records(
         full,
         pl.Series("identity", [name.encode() * 32 for name, _ in rows], dtype=pl.Binary),

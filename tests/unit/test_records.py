@@ -58,7 +58,7 @@ def made(
     )
 
 
-def only(*rows: dict[str, Any], **asked: Any) -> dict[str, Any]:
+def only(*rows: dict[str, Any], **asked: str) -> dict[str, Any]:
     (row,) = made(*rows, **asked).frame.to_dicts()
     return row
 

@@ -193,7 +193,7 @@ def test_an_empty_page_follows_a_full_last_one_when_told(
         ("404", 404, "NotFound"),
     ],
 )
-def test_an_error_has_its_status_and_body(  # noqa: PLR0917
+def test_an_error_has_its_status_and_body(
     running: Running, client: httpx.Client, scope: str, kind: ErrorKind, status: int, code: str
 ) -> None:
     running.simulator.faults = Faults(error_rate=1, error_kinds=(kind,), errors_in_a_row=1)

@@ -186,7 +186,7 @@ def _attempts(message: QueueMessage) -> int:
 
 
 def _trigger_message(message: QueueMessage, body: bytes) -> TriggerMessage:
-    return TriggerMessage(  # type: ignore[no-untyped-call]
+    return TriggerMessage(
         id=message.id,
         body=body,
         dequeue_count=message.dequeue_count,

@@ -34,7 +34,7 @@ class Tenant:
         ValueError: No subscription, day or currency was asked for.
     """
 
-    def __init__(  # noqa: PLR0913 - a tenant is described by all of these
+    def __init__(
         self,
         seed: int = 1,
         *,
