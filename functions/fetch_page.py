@@ -3,8 +3,8 @@
 import azure.functions as func
 
 from functions.bindings import CONNECTION
-from functions.engine_of_process import engine
 from shared.messages import PAGES
+from shared.process import engine
 from shared.read.fetch_page import fetch_page as step
 
 blueprint = func.Blueprint()

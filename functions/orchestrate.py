@@ -3,9 +3,9 @@
 import azure.functions as func
 
 from functions.bindings import CONNECTION
-from functions.engine_of_process import engine
 from shared.messages import RUNS
 from shared.orchestrate import orchestrate as step
+from shared.process import engine
 
 blueprint = func.Blueprint()
 

@@ -3,9 +3,9 @@
 import azure.functions as func
 
 from functions.bindings import CONNECTION
-from functions.engine_of_process import engine
 from shared.ledger.publish_day import publish_day as step
 from shared.messages import DAYS
+from shared.process import engine
 
 blueprint = func.Blueprint()
 

@@ -3,8 +3,8 @@
 import azure.functions as func
 
 from functions.bindings import SEED
-from functions.engine_of_process import engine
 from shared.plan.seed import seed_timer
+from shared.process import engine
 
 blueprint = func.Blueprint()
 

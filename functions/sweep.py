@@ -3,7 +3,7 @@
 import azure.functions as func
 
 from functions.bindings import SWEEP
-from functions.engine_of_process import engine
+from shared.process import engine
 from shared.sweep import sweep as step
 
 blueprint = func.Blueprint()

@@ -12,11 +12,11 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from functions import engine_of_process
 from infra.local.azurite import start
 from infra.local.demo.provider import Provider, TenantShape, providing
 from infra.local.host import FunctionHost, load_app
 from infra.local.host.settings import read_host_json
+from shared import process
 from shared.engine import Engine
 from shared.plan.seed import Order, new_run_id, seed
 from shared.runs import Run, RunStatus
@@ -114,11 +114,11 @@ async def running(shape: TenantShape, page_size: int) -> AsyncIterator[Laptop]:
             # Only now: the app reads its schedules and connection when it is imported.
             app = load_app(ROOT, "function_app")
             try:
-                engine = await engine_of_process.engine()
+                engine = await process.engine()
                 async with FunctionHost(app, os.environ, _host_json()) as host:
                     yield Laptop(engine, host, provider)
             finally:
-                await engine_of_process.close()
+                await process.close()
 
 
 def _host_json() -> dict[str, Any]:
