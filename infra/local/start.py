@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from infra.local import host
@@ -40,10 +40,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
+def core_tools_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Give the environment that `func start` finds the project's packages in.
+
+    Core Tools take the first python on the PATH, and ask for the language where no setting names it.
+    """
+    path = os.pathsep.join([str(Path(sys.executable).parent), environ.get("PATH", "")])
+    return {**environ, "PATH": path, "FUNCTIONS_WORKER_RUNTIME": "python"}
+
+
 def _functions() -> int:
     func = shutil.which("func")
     if func is None:
         return host.main(["--app", str(ROOT)])
-    # The worker must find the project's packages: Core Tools take the first python on the PATH.
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    return subprocess.run([func, "start"], cwd=ROOT, env={**os.environ, "PATH": path}, check=False).returncode
+    environ = core_tools_environment(os.environ)
+    return subprocess.run([func, "start"], cwd=ROOT, env=environ, check=False).returncode

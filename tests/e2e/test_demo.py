@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from infra.local.demo import main
 from infra.local.demo.cells import by_currency, changed_days, daily_cells, differences, ledger_cells, moved
 from infra.local.demo.published import days_of, rewritten
 from infra.local.demo.reading import Reading, wrong, wrong_since
@@ -87,6 +88,27 @@ def test_the_demo_reads_a_small_tenant_through_its_faults_and_proves_it(tmp_path
     assert totals == by_currency(daily_cells(tmp_path / "costs"))
     assert all(f"{amount:.18f}" in done.stdout for amount in totals.values())
     assert list((tmp_path / "costs" / "manifests").rglob("*.json"))
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "limits"),
+    [
+        ("--days", "0", "from 1 to 999"),
+        ("--days", "1000", "from 1 to 999"),
+        ("--subscriptions", "0", "from 1 on"),
+        ("--rows-per-day", "-5", "from 1 on"),
+        ("--page-size", "5001", "from 1 to 5000"),
+        ("--page-size", "many", "from 1 to 5000"),
+    ],
+)
+def test_a_tenant_that_cannot_be_is_a_usage_error(
+    option: str, value: str, limits: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([f"{option}={value}"])
+
+    assert ended.value.code == 2
+    assert f"argument {option}: '{value}': give a whole number {limits}" in capsys.readouterr().err
 
 
 def test_what_the_provider_says_is_proven() -> None:

@@ -1,23 +1,29 @@
-"""The laptop's Azure: the emulator and the provider in processes of their own, the functions in this one.
+"""The laptop's Azure: the emulator and the provider in processes of their own, and the functions.
+
+These run under `func start` where Azure Functions Core Tools are installed, else in this process, under the
+laptop's own host.
 
 Time is sped up and trouble is frequent, nothing else differs from a deployment: the quotas hold for a second
 instead of a minute, pauses are short, and every fault comes far more often than from the real service.
 """
 
 import os
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from infra.local.azurite import start
+from infra.local.demo.core_tools import core_tools
 from infra.local.demo.provider import Provider, TenantShape, providing
 from infra.local.host import FunctionHost, load_app
 from infra.local.host.settings import read_host_json
 from shared import process
 from shared.engine import Engine
+from shared.messages import POISON, QUEUES
 from shared.plan.seed import Order, new_run_id, seed
 from shared.runs import Run, RunStatus
 
@@ -27,6 +33,7 @@ SAMPLES = ROOT.parent / "shared" / "data"
 
 _OURS = ("COST_", "ARM_", "AzureWebJobs")
 _LIMIT_SECONDS = 300.0
+_SEED_SECONDS = 60.0
 _LOOK_EVERY = timedelta(seconds=1.5)
 
 Watch = Callable[[Engine, Run], Awaitable[None]]
@@ -36,12 +43,24 @@ class FunctionFailedError(Exception):
     """The functions cannot bring a run to its end."""
 
 
+class Host(Protocol):
+    """What the demo asks of a function host."""
+
+    async def fire(self, name: str) -> bool:
+        """Run a timer's function; False says that it failed, True that it succeeded or was begun."""
+
+    async def run_until(
+        self, predicate: Callable[[], bool | Awaitable[bool]], *, limit_seconds: float = 300.0
+    ) -> None:
+        """Serve until the predicate holds, or raise TimeoutError."""
+
+
 @dataclass(frozen=True, slots=True)
 class Laptop:
     """Everything running. `host` serves the functions of `function_app.py`, `provider` the tenant's cost API."""
 
     engine: Engine
-    host: FunctionHost
+    host: Host
     provider: Provider
 
     async def tick(self) -> Run:
@@ -49,11 +68,19 @@ class Laptop:
 
         Raises:
             FunctionFailedError: it failed, and has logged why.
+            TimeoutError: there is no run after a minute.
         """
         known = {run.id for run in await self.engine.runs.runs()}
+        made: list[Run] = []
+
+        async def is_made() -> bool:
+            made[:] = [run for run in await self.engine.runs.runs() if run.id not in known]
+            return bool(made)
+
         if not await self.host.fire("seed"):
             raise FunctionFailedError("the function `seed` failed")
-        (run,) = [run for run in await self.engine.runs.runs() if run.id not in known]
+        await self.host.run_until(is_made, limit_seconds=_SEED_SECONDS)
+        (run,) = made
         return run
 
     async def order(self, first: date, last: date) -> Run:
@@ -69,17 +96,18 @@ class Laptop:
 
         Raises:
             TimeoutError: the run is still open after five minutes.
-            FunctionFailedError: a function failed on a message for the last time, and has logged why.
+            FunctionFailedError: a message failed for the last time; the host's log has why.
         """
         latest: list[Run] = []
         again = datetime.min.replace(tzinfo=UTC)
 
         async def is_closed() -> bool:
             nonlocal again
-            if failed := [name for name, count in self.host.counts.items() if count.poisoned]:
-                raise FunctionFailedError(f"the function `{failed[0]}` failed on a message for the last time")
             if self.engine.clock() < again:
                 return False
+            for queue in QUEUES:
+                if await self.engine.storage.queues.length(queue + POISON):
+                    raise FunctionFailedError(f"a message of the queue `{queue}` failed for the last time")
             run = await self.engine.runs.run(run_id)
             if run is None:
                 raise FunctionFailedError(f"the run {run_id} is gone")
@@ -99,6 +127,7 @@ async def running(shape: TenantShape, page_size: int) -> AsyncIterator[Laptop]:
     Raises:
         AzuriteError: the emulator cannot be started.
         HostError: the function app cannot be served as declared.
+        CoreToolsError: Core Tools are installed and cannot be started.
     """
     async with providing(shape) as provider:
         with (
@@ -111,14 +140,26 @@ async def running(shape: TenantShape, page_size: int) -> AsyncIterator[Laptop]:
                 }
             ),
         ):
-            # Only now: the app reads its schedules and connection when it is imported.
-            app = load_app(ROOT, "function_app")
             try:
                 engine = await process.engine()
-                async with FunctionHost(app, os.environ, _host_json()) as host:
+                async with _host(storage.connection_string) as host:
                     yield Laptop(engine, host, provider)
             finally:
                 await process.close()
+
+
+@asynccontextmanager
+async def _host(storage: str) -> AsyncIterator[Host]:
+    """Serve the functions, by Core Tools where they are installed; these keep their own books in `storage`."""
+    if func := shutil.which("func"):
+        environ = {**os.environ, "AzureWebJobsStorage": storage}
+        async with core_tools(func, ROOT, environ, _host_json()) as tools:
+            yield tools
+        return
+    # Only now: the app reads its schedules and connection when it is imported.
+    app = load_app(ROOT, "function_app")
+    async with FunctionHost(app, os.environ, _host_json()) as host:
+        yield host
 
 
 def _host_json() -> dict[str, Any]:

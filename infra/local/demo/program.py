@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import logging
+import signal
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from rich.markup import escape
 
 from infra.local.azurite import AzuriteError
 from infra.local.demo import report
+from infra.local.demo.core_tools import CoreToolsError
 from infra.local.demo.laptop import ROOT, SAMPLES, FunctionFailedError, Laptop, running
 from infra.local.demo.provider import ProviderError, TenantShape
 from infra.local.demo.reading import Reading, read, wrong, wrong_since
@@ -26,6 +28,10 @@ from shared.runs import Run
 
 _FOLDER = Path(".local") / "demo"
 _WEEK = timedelta(days=7)
+_MOST_DAYS = 999
+"""A look-back has 1000 days at most, and today is one of them."""
+
+_LARGEST_PAGE = 5000
 _LINE_WIDTH = 120
 """Columns where there is no terminal to ask: no amount is folded."""
 
@@ -51,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         console = Console(highlight=False, width=_LINE_WIDTH)
     # The functions library has a warning for every app without http functions; what fails comes as an error.
     logging.basicConfig(level=logging.ERROR, format="%(message)s")
+    # What runs in processes of its own is stopped on the way out, however the demo is asked to end.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     begun = time.monotonic()
     try:
         asyncio.run(_demo(options, console))
@@ -58,7 +66,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         for finding in error.args:
             console.print(f"[bold red]WRONG[/] {escape(finding)}", soft_wrap=True)
         return 1
-    except (AzuriteError, FunctionFailedError, HostError, ProviderError, TimeoutError) as error:
+    except (
+        AzuriteError,
+        CoreToolsError,
+        FunctionFailedError,
+        HostError,
+        ProviderError,
+        TimeoutError,
+    ) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -71,12 +86,29 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m infra.local demo", description=__doc__)
     parser.add_argument("--seed", type=int, default=7, help="of the tenant and its faults")
-    parser.add_argument("--subscriptions", type=int, default=12)
-    parser.add_argument("--days", type=int, default=31)
-    parser.add_argument("--rows-per-day", type=int, default=3000, help="of all subscriptions together")
-    parser.add_argument("--page-size", type=int, default=2000, help="rows of one page of the cost API")
+    parser.add_argument("--subscriptions", type=_from_one(), default=12)
+    parser.add_argument("--days", type=_from_one(_MOST_DAYS), default=31)
+    parser.add_argument(
+        "--rows-per-day", type=_from_one(), default=3000, help="of all subscriptions together"
+    )
+    parser.add_argument(
+        "--page-size", type=_from_one(_LARGEST_PAGE), default=4000, help="rows of one page of the cost API"
+    )
     parser.add_argument("--folder", type=Path, default=ROOT / _FOLDER, help="where the Parquet is copied to")
     return parser.parse_args(argv)
+
+
+def _from_one(most: int | None = None) -> Callable[[str], int]:
+    """Make an option's parser of whole numbers from 1 on."""
+
+    def parse(text: str) -> int:
+        number = int(text) if text.isascii() and text.isdigit() else 0
+        if number < 1 or (most is not None and number > most):
+            limits = "from 1 on" if most is None else f"from 1 to {most}"
+            raise argparse.ArgumentTypeError(f"{text!r}: give a whole number {limits}")
+        return number
+
+    return parse
 
 
 async def _demo(options: argparse.Namespace, console: Console) -> None:

@@ -58,12 +58,16 @@ def scope_truth(
         scope = tenant.scope(path)
         names = scope.default_grouping if grouping is None else tuple(grouping)
         groups: dict[tuple[TruthKey, tuple[str | None, ...]], Decimal] = {}
+        # A line is charged day after day, and its values are the same on each.
+        values: dict[Line, tuple[str | None, ...]] = {}
         for day, charge in tenant.seen(scope, *(period or (tenant.days[0], tenant.days[-1]))):
             cost = charge.cost(metric)
             if cost is None:
                 continue
             line = charge.line
-            group = TruthKey(day, line.currency, _subscription(scope, line, names)), _values(line, names)
+            if line not in values:
+                values[line] = _values(line, names)
+            group = TruthKey(day, line.currency, _subscription(scope, line, names)), values[line]
             groups[group] = EXACT.add(groups.get(group, ZERO), cost)
     totals: dict[TruthKey, list[Decimal]] = {}
     for (key, _), amount in groups.items():
