@@ -58,7 +58,8 @@ async def _needed(engine: Engine, run: Run) -> set[tuple[str, str]]:
 
 
 def _unpublished(run: Run, day: Day) -> set[tuple[str, str]]:
-    view = {} if day.publication is None else day.publication.view
+    published = day.publication
+    view = {} if published is None or published.unfinished else published.view
     return {
         (pointer.reading.slice, pointer.reading.generation)
         for pointer in day.pointers

@@ -117,7 +117,7 @@ def _day_failure(metric: str, day: date, cause: str) -> dict[str, Any]:
         "to": day.isoformat(),
         "state": ScopeState.FAILED.value,
         "cause": cause,
-        "cure": "see the cause; the next run publishes the day again",
+        "cure": "see the cause; a run that reads the day's scopes again publishes it",
     }
 
 

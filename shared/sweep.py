@@ -6,9 +6,10 @@ seedings, drains the poison queues into recorded states, purges old registry par
 pages that nothing names any more.
 """
 
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from shared.engine import Engine
 from shared.events import DAY_RESTARTED, POISON_DRAINED, SLICE_RESTARTED, emit
@@ -67,15 +68,17 @@ async def _drain(engine: Engine, queue: str, message: Message) -> None:
         elif queue == DAYS:
             await _fail_day(engine, DayItem.decode(message.body), cause)
         else:
-            before = [
-                row
-                for row in known
-                if row.values.get("raw") == message.raw and not row.rk.endswith(message.id)
-            ]
+            # Copies of one message that failed in the same outage are one failure.
+            before = [row for row in known if _failed_before(row.values, message)]
             await _fail_run(engine, RunItem.decode(message.body), cause, again=bool(before))
     except BadMessage:
         # It names nothing: the record is all there is to keep.
         return
+
+
+def _failed_before(kept: Mapping[str, Any], message: Message) -> bool:
+    """Tell whether the same message was drained already before this one was sent."""
+    return kept.get("raw") == message.raw and kept["drained_at"] < message.inserted_on
 
 
 async def _fail_page(engine: Engine, item: PageItem, cause: str) -> None:
@@ -106,11 +109,7 @@ async def _fail_run(engine: Engine, item: RunItem, cause: str, *, again: bool) -
 
 
 async def _end_day(engine: Engine, run: Run, task: DayTask, cause: str) -> None:
-    # Its publisher may have given up half-way: whatever the pointers say then, the day must be published again.
-    publication = await engine.days.publication(task.metric, task.day)
-    if publication is not None:
-        with suppress(Conflict):
-            await engine.days.save_publication(replace(publication, unfinished=True))
+    await engine.days.leave_unfinished(task.metric, task.day)
     try:
         await engine.runs.save_day(replace(task, state="failed", cause=cause))
     except Conflict:

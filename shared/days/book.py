@@ -1,5 +1,6 @@
 """The book of days: every read and every change of CostDays."""
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date
 
@@ -75,6 +76,14 @@ class DayBook:
                 return
             pointer = await self._again(pointer)
         raise Conflict(f"{TABLE} {partition(pointer.metric, pointer.day)} scope|{pointer.key}")
+
+    async def leave_unfinished(self, metric: str, day: date) -> None:
+        """Mark a day whose publisher gave up, maybe half-way: it must be published again, whatever its view."""
+        publication = await self.publication(metric, day)
+        if publication is not None:
+            # Who published it meanwhile left it whole.
+            with suppress(Conflict):
+                await self.save_publication(replace(publication, unfinished=True))
 
     async def save_publication(self, publication: Publication) -> None:
         """Write a day's publication under the ETag that its predecessor was read with.

@@ -6,6 +6,7 @@ that the publication left: a publisher that died half-way has left others, and t
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date
 
 import polars as pl
@@ -22,7 +23,38 @@ SOURCED = {**STAGED, "x_SourceScope": pl.String()}
 """Staged rows with the scope (lower case) that said them."""
 
 
-async def believed(engine: Engine, standing: Standing, ledger: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+@dataclass(frozen=True, slots=True)
+class Believed:
+    """The rows of every scope's reading; `partial` are scopes of which only what was published is left."""
+
+    rows: pl.DataFrame
+    partial: frozenset[str]
+
+    def demand_no_gap(self, ledger: Mapping[str, pl.DataFrame], owned: pl.DataFrame) -> None:
+        """Make sure that a scope whose pages are gone leaves no gap where it would have to take over.
+
+        Raises:
+            StagedPageMissingError: charges of a subscription and type that the ledger holds have no owner now.
+        """
+        if not self.partial:
+            return
+        current = pl.col("x_ValidTo").is_null()
+        before = [
+            frame.filter(current).select(subscription_id=pl.lit(subscription), charge="x_ChargeType")
+            for subscription, frame in ledger.items()
+        ]
+        kept = owned.select("subscription_id", charge="x_ChargeType").unique()
+        on = ["subscription_id", "charge"]
+        gap = pl.concat(before).unique().join(kept, on=on, how="anti", nulls_equal=True)
+        if len(gap):
+            subscription, charge = gap.sort(on).row(0)
+            raise StagedPageMissingError(
+                f"{charge} of {subscription} would be lost: only {', '.join(sorted(self.partial))} could take it "
+                "over, and its pages are gone; read that scope's days again"
+            )
+
+
+async def believed(engine: Engine, standing: Standing, ledger: Mapping[str, pl.DataFrame]) -> Believed:
     """Give the rows of every scope's reading, shadowed ones included where their pages are still there.
 
     `ledger` holds the day's partitions by subscription.
@@ -30,12 +62,15 @@ async def believed(engine: Engine, standing: Standing, ledger: Mapping[str, pl.D
     Raises:
         StagedPageMissingError: a reading has lost a page, and the ledger does not stand for it.
     """
-    frames = [
-        await _rows(engine, standing, ledger, pointer, pointer.reading)
-        for pointer in standing.pointers.values()
-        if pointer.reading is not None and pointer.reading.records
-    ]
-    return pl.concat([pl.DataFrame(schema=SOURCED), *frames])
+    frames, partial = [pl.DataFrame(schema=SOURCED)], set()
+    for pointer in standing.pointers.values():
+        if pointer.reading is None or not pointer.reading.records:
+            continue
+        frame = await _rows(engine, standing, ledger, pointer, pointer.reading)
+        frames.append(frame)
+        if len(frame) != pointer.reading.records:
+            partial.add(pointer.scope.lower())
+    return Believed(pl.concat(frames), frozenset(partial))
 
 
 async def _rows(

@@ -52,6 +52,7 @@ async def publish_day(engine: Engine, body: bytes) -> None:
             await _until_won(engine, run, item.metric, item.day)
         except (TotalError, StagedPageMissingError) as error:
             state, cause = "failed", f"{type(error).__name__}: {error}"
+            await engine.days.leave_unfinished(item.metric, item.day)
         # A second delivery of this message may be faster; what it wrote counts.
         with suppress(Conflict):
             await engine.runs.save_day(replace(task, state=state, cause=cause))
@@ -76,11 +77,13 @@ async def _publish(engine: Engine, run: Run, metric: str, day: date) -> None:
         emit(DAY_UNCHANGED, run=run.id, metric=metric, day=day.isoformat())
         return
     ledger, described = await ledger_of(files, standing)
-    rows = await believed(engine, standing, ledger)
+    beliefs = await believed(engine, standing, ledger)
     as_of = standing.as_of(ledger)
     settled = standing.settled_at(as_of, engine.settings.settle)
-    owned = _assign(standing, rows, engine.settings.settle)
-    partitions = lay_over(standing, ledger, described, rows.filter(owned.owned), as_of=as_of, settled=settled)
+    owned = _assign(standing, beliefs.rows, engine.settings.settle)
+    rows = beliefs.rows.filter(owned.owned)
+    beliefs.demand_no_gap(ledger, rows)
+    partitions = lay_over(standing, ledger, described, rows, as_of=as_of, settled=settled)
     totals_of_day = _totals_of_day(standing, partitions)
     written = await write(files, standing, partitions)
     if totals_of_day is not None:

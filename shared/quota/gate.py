@@ -38,9 +38,12 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class _Held:
+    """A gate's row as it was read; `booked` is the tenant's shift when the last place was taken here."""
+
     key: str
     gate: Gate
     etag: str | None
+    booked: timedelta = timedelta()
 
 
 class QuotaGate:
@@ -81,21 +84,13 @@ class QuotaGate:
         await self._change(scope_key, pausing)
 
     async def waits_until(self, scope_key: str) -> datetime | None:
-        """Give a time until which whoever holds a place of this scope may still wait: that is progress.
+        """Give the time until which a holder of the scope's last place waits: that is progress.
 
-        A pause moves the tenant's places and leaves a scope's, so a scope that was given any place may wait as
-        long as the tenant's last one.
+        A pause moves the tenant's gate only, so its holder waits longer by what the pauses since have added.
         """
         tenant, scope = await self._read(scope_key)
-        if not scope.gate.places:
-            return tenant.gate.resume_at
-        return max(
-            [
-                *tenant.gate.places,
-                *scope.gate.places,
-                *([tenant.gate.resume_at] if tenant.gate.resume_at else []),
-            ]
-        )
+        times = [place + tenant.gate.shift - scope.booked for place in scope.gate.places[-1:]]
+        return max([*times, *([tenant.gate.resume_at] if tenant.gate.resume_at else [])], default=None)
 
     async def _change(
         self, scope_key: str, change: Callable[[tuple[Gate, Gate]], tuple[tuple[Gate, ...], T]]
@@ -105,7 +100,10 @@ class QuotaGate:
             for _ in range(RACES):
                 held = await self._read(scope_key)
                 gates, result = change((held[0].gate, held[1].gate))
-                writes = [_write(old, new) for old, new in zip(held, gates, strict=True) if old.gate != new]
+                booked = gates[0].shift
+                writes = [
+                    _write(old, new, booked) for old, new in zip(held, gates, strict=True) if old.gate != new
+                ]
                 try:
                     if writes:
                         await self._tables.batch(TABLE, writes)
@@ -132,13 +130,14 @@ def _held(key: str, row: Row | None) -> _Held:
         resume_at=value.get("resume_at"),
         shift=timedelta(microseconds=value["shift"]),
     )
-    return _Held(key, gate, row.etag)
+    return _Held(key, gate, row.etag, timedelta(microseconds=value["booked"]))
 
 
-def _write(old: _Held, new: Gate) -> Operation:
+def _write(old: _Held, new: Gate, booked: timedelta) -> Operation:
     values: dict[str, Any] = {
         "version": VERSION,
         "shift": new.shift // _MICROSECOND,
+        "booked": booked // _MICROSECOND,
     }
     values.update(pack("places", new.pack_places()))
     if new.resume_at is not None:

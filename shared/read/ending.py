@@ -18,6 +18,7 @@ from shared.registry import pages
 from shared.runs import Slice, SliceState
 from shared.storage.errors import Conflict
 
+RACES = 10
 LONGEST_PAUSE = timedelta(minutes=5)
 _SCOPE_STATES = {
     SliceState.FAILED: ScopeState.FAILED,
@@ -81,10 +82,7 @@ async def read_again(  # noqa: PLR0913 - what the next reading needs
         not_before=now + pause(engine, piece.reading - 1),
         discarded=piece.discarded + 1,
     )
-    try:
-        await engine.runs.save_slice(following)
-    except Conflict:
-        await take_up(engine, piece.run, piece.name)
+    if not await _save(engine, following, piece.generation):
         return
     emit(GENERATION_DISCARDED, run=piece.run, slice=piece.name, generation=piece.generation, cause=cause)
     await engine.send_page(first_page(following))
@@ -105,10 +103,7 @@ async def end(
     """
     if state is not SliceState.RECONCILED:
         await _note_days(engine, piece, state, cause or "", days)
-    try:
-        await engine.runs.save_slice(replace(piece, state=state, cause=cause, cure=cure))
-    except Conflict:
-        await take_up(engine, piece.run, piece.name)
+    if not await _save(engine, replace(piece, state=state, cause=cause, cure=cure), piece.generation):
         return
     emit(
         SLICE_ENDED,
@@ -120,6 +115,26 @@ async def end(
         cause=cause,
     )
     await follow_up(engine, piece.run, piece.seeding)
+
+
+async def _save(engine: Engine, following: Slice, generation: str) -> bool:
+    """Write what becomes of an open slice, and tell whether it was ours to say.
+
+    A change that leaves the slice open in the same generation (a restart, a long wait) does not stand against it:
+    giving way to it would leave nobody to go on. Any other does, and is taken up.
+    """
+    for _ in range(RACES):
+        try:
+            await engine.runs.save_slice(following)
+        except Conflict:
+            standing = await engine.runs.slice(following.run, following.name)
+            if standing is None or (standing.state, standing.generation) != (SliceState.OPEN, generation):
+                await take_up(engine, following.run, following.name)
+                return False
+            following = replace(following, etag=standing.etag)
+        else:
+            return True
+    raise Conflict(f"slice {following.name} of {following.run}")
 
 
 async def take_up(engine: Engine, run: str, name: str) -> None:

@@ -68,9 +68,10 @@ async def try_again(engine: Engine, piece: Slice, item: PageItem, answer: Transi
     wait = max(ending.pause(engine, item.attempt), answer.wait or timedelta())
     emit(RETRIED, run=piece.run, slice=piece.name, page=item.page, attempt=attempt, cause=said)
     until = engine.clock() + wait
-    # Written down too, so that a long wait is not taken for a stall; who changed the slice meanwhile knows more.
-    with suppress(Conflict):
-        await engine.runs.save_slice(replace(piece, not_before=until))
+    if wait >= engine.settings.stall / 2:
+        # Written down too, so that a long wait is not taken for a stall; who changed the slice knows more.
+        with suppress(Conflict):
+            await engine.runs.save_slice(replace(piece, not_before=until))
     await engine.send_page(msgspec.structs.replace(item, attempt=attempt, place=None, not_before=until))
 
 
