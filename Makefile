@@ -1,4 +1,4 @@
-# Two commands for a new machine: `make demo` and `make test`. Needed: Python 3.11 to 3.13, Node 18 or later.
+# Two commands for a new machine: `make demo` and `make test`. Needed: Python 3.11 to 3.13, Node 18.18 or later.
 SHELL := /bin/sh
 PYTHON ?= python3
 
@@ -27,8 +27,8 @@ $(VENV)/.ready: requirements.txt requirements-dev.txt
 	@touch $@
 
 $(NODE)/.ready: infra/local/package.json infra/local/package-lock.json
-	@node -e 'process.exit(parseInt(process.versions.node) < 18 ? 1 : 0)' && command -v npm >/dev/null || \
-		{ echo "Node 18 or later with npm is needed on the PATH" >&2; exit 1; }
+	@node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 18 || (a === 18 && b >= 18) ? 0 : 1)' && command -v npm >/dev/null || \
+		{ echo "Node 18.18 or later with npm is needed on the PATH" >&2; exit 1; }
 	@echo "installing the storage emulator into $(NODE)"
 	@cd infra/local && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
 	@touch $@

@@ -6,7 +6,7 @@ those of the Functions host's trigger metadata (Id, DequeueCount, ...), which a 
 """
 
 from datetime import date, datetime
-from typing import Self
+from typing import Annotated, Self
 
 import msgspec
 
@@ -21,6 +21,10 @@ POISON = "-poison"
 
 class BadMessage(Exception):  # noqa: N818 - errors are named by the state they are
     """The message is no JSON, of another version, or names nothing that exists: it belongs on the poison queue."""
+
+
+Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,200}$")]
+"""What names a run, a slice or a generation: it becomes part of table keys, so nothing else may stand in it."""
 
 
 class _Item(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -55,10 +59,10 @@ class PageItem(_Item, frozen=True, forbid_unknown_fields=True, kw_only=True):
     `attempt` counts tries that were no throttles; `requests` and `throttled` count what this page cost so far.
     """
 
-    run: str
-    slice: str
-    generation: str
-    page: int
+    run: Name
+    slice: Name
+    generation: Name
+    page: Annotated[int, msgspec.Meta(ge=1, lt=1_000_000)]
     not_before: datetime | None = None
     place: datetime | None = None
     shifts: tuple[int, int] = (0, 0)
@@ -70,12 +74,12 @@ class PageItem(_Item, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class RunItem(_Item, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A run of which a slice or a day has just ended."""
 
-    run: str
+    run: Name
 
 
 class DayItem(_Item, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A day that differs from its last publication."""
 
-    run: str
-    metric: str
+    run: Name
+    metric: Annotated[str, msgspec.Meta(pattern=r"^(ActualCost|AmortizedCost)$")]
     day: date

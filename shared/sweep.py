@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from shared.engine import Engine
-from shared.events import DAY_RESTARTED, POISON_DRAINED, SLICE_RESTARTED, emit
+from shared.events import DAY_RESTARTED, POISON_DRAINED, SLICE_RESTARTED, STEP_FAILED, emit
 from shared.messages import DAYS, PAGES, POISON, QUEUES, BadMessage, DayItem, PageItem, RunItem
 from shared.orchestrate import close_run
 from shared.plan.seed import finish_seeding
@@ -44,10 +44,19 @@ async def drain(engine: Engine) -> int:
     for queue in QUEUES:
         while messages := await engine.storage.queues.receive(queue + POISON, most=32, hide_seconds=300):
             for message in messages:
-                await _drain(engine, queue, message)
-                await engine.storage.queues.delete(queue + POISON, message)
-                drained += 1
+                drained += await _drain_one(engine, queue, message)
     return drained
+
+
+async def _drain_one(engine: Engine, queue: str, message: Message) -> bool:
+    """Drain a message and take it off the poison queue; one that resists stays, and harms no other."""
+    try:
+        await _drain(engine, queue, message)
+    except Exception as error:  # noqa: BLE001 - poison may break anything, and the sweep must go on
+        emit(STEP_FAILED, queue=queue + POISON, message=message.id, cause=f"{type(error).__name__}: {error}")
+        return False
+    await engine.storage.queues.delete(queue + POISON, message)
+    return True
 
 
 async def _drain(engine: Engine, queue: str, message: Message) -> None:

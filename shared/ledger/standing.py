@@ -43,24 +43,13 @@ class Standing:
         return left == self.listing.etags
 
     @property
-    def intact(self) -> frozenset[str]:
-        """The subscriptions whose ledger partition is the one that the last publication left."""
-        left = {} if self.publication is None else {file.path: file.etag for file in self.publication.files}
-        partitions = self.listing.partitions(self.metric, self.day)
-        return frozenset(
-            subscription
-            for subscription, path in partitions.items()
-            if left.get(path) == self.listing.etags[path]
-        )
-
-    @property
     def ledger_intact(self) -> bool:
         """Whether all of the ledger's files are those that the last publication left, none more and none less."""
         if self.publication is None:
             return False
-        left = {file.path for file in self.publication.files if file.path.startswith("ledger/")}
-        partitions = self.listing.partitions(self.metric, self.day)
-        return left == set(partitions.values()) and self.intact == partitions.keys()
+        left = {file.path: file.etag for file in self.publication.files if file.path.startswith("ledger/")}
+        lies = {path: etag for path, etag in self.listing.etags.items() if path.startswith("ledger/")}
+        return left == lies
 
     @property
     def had_reading(self) -> bool:
