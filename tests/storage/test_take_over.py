@@ -30,7 +30,9 @@ async def test_no_cost_is_lost_where_the_scope_that_takes_over_has_lost_its_page
             # THEN the day fails by name, and what was published stands
             assert run.status is RunStatus.PARTIAL
             causes = [str(failure["cause"]) for failure in (run.summary or {})["failures"]]
-            assert any(cause.startswith("StagedPageMissingError") and wide.lower() in cause for cause in causes)
+            assert any(
+                cause.startswith("StagedPageMissingError") and wide.lower() in cause for cause in causes
+            )
             assert await bench.totals() == before
 
             # AND a run that reads the wide scope again publishes the day
