@@ -62,7 +62,6 @@ async def _drain_one(engine: Engine, queue: str, message: Message) -> bool:
 async def _drain(engine: Engine, queue: str, message: Message) -> None:
     """Keep the evidence first, then mark: a crash in between drains the message again, to the same end."""
     cause = f"PoisonMessage: a message of {queue} could not be worked, time and again"
-    known = await engine.runs.poison()
     await engine.runs.keep_poison(
         queue,
         message.id,
@@ -78,7 +77,7 @@ async def _drain(engine: Engine, queue: str, message: Message) -> None:
             await _fail_day(engine, DayItem.decode(message.body), cause)
         else:
             # Copies of one message that failed in the same outage are one failure.
-            before = [row for row in known if _failed_before(row.values, message)]
+            before = [row for row in await engine.runs.poison() if _failed_before(row.values, message)]
             await _fail_run(engine, RunItem.decode(message.body), cause, again=bool(before))
     except BadMessage:
         # It names nothing: the record is all there is to keep.

@@ -1,7 +1,7 @@
 """`days`: what is published of each day, whether it is reconciled and settled, and how fresh it is."""
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 from shared.cli.arguments import Asked
@@ -12,6 +12,7 @@ from shared.engine import Engine
 from shared.ledger.manifest import data_as_of
 from shared.normalise.exact import text
 from shared.scopes import Scope
+from shared.view import settled_at
 
 RECONCILED = ScopeState.RECONCILED.value
 MISSING = ScopeState.MISSING.value
@@ -54,7 +55,7 @@ def describe(metric: str, day: date, known: Day | None, settle: timedelta) -> di
     return {
         **_nothing(metric, day),
         "state": publication.status,
-        "settled": publication.as_of >= datetime.combine(day, time(), UTC) + timedelta(days=1) + settle,
+        "settled": publication.as_of >= settled_at(day, settle),
         "pending": pending,
         "totals": {currency: text(amount) for currency, amount in sorted(publication.totals.items())},
         "data_as_of": None if pending else moment(data_as_of(counting)),
