@@ -30,8 +30,20 @@ MESSAGE_POISONED = "message_poisoned"
 POISON_DRAINED = "poison_drained"
 STAGED_PAGE_REMOVED = "staged_page_removed"
 REGISTRY_PURGED = "registry_purged"
+ENTITY_REFUSED = "entity_refused"
+STORAGE_UNAVAILABLE = "storage_unavailable"
 
-_WARNINGS = frozenset({SCHEMA_DRIFT, STEP_FAILED, MESSAGE_POISONED, POISON_DRAINED, SLICE_RESTARTED})
+_WARNINGS = frozenset(
+    {
+        SCHEMA_DRIFT,
+        STEP_FAILED,
+        MESSAGE_POISONED,
+        POISON_DRAINED,
+        SLICE_RESTARTED,
+        ENTITY_REFUSED,
+        STORAGE_UNAVAILABLE,
+    }
+)
 
 
 def emit(event: str, /, **fields: str | int | bool | None) -> None:

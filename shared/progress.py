@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from shared.engine import Engine
+from shared.read.ending import started
 from shared.registry.pages import last_written
 from shared.runs import Slice
 
@@ -19,3 +20,9 @@ async def last_progress(engine: Engine, piece: Slice) -> datetime:
         await engine.gate.waits_until(piece.scope_key),
     ]
     return max(time for time in times if time is not None)
+
+
+async def last_page(engine: Engine, piece: Slice) -> datetime:
+    """Give when the current generation last got a page, or was started: no wait counts here."""
+    begun = started(piece.generation)
+    return max(begun, await last_written(engine.storage.tables, piece.partition) or begun)

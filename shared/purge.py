@@ -1,9 +1,11 @@
-"""Purging: staged pages that nothing names, and the registry of runs past the retention.
+"""Purging: what nothing names any more, and the registry of runs past the retention.
 
 A listing of blobs is never truth: what may go is decided by the runs and the pointers. A page stays as long
-as its run is open, as a day still waits to be published from it, and for seven days in any case.
+as its run is open, as a day still waits to be published from it, and for seven days in any case. What bears the name
+of a run that is forgotten (a worker was slow to write it) goes when it is as old.
 """
 
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -13,6 +15,7 @@ from shared.events import REGISTRY_PURGED, STAGED_PAGE_REMOVED, emit
 from shared.registry import pages
 from shared.runs import Run, RunStatus
 from shared.storage.errors import Conflict
+from shared.versions import UnreadableError, tell
 
 STAGED_FOR = timedelta(days=7)
 
@@ -20,26 +23,37 @@ STAGED_FOR = timedelta(days=7)
 async def purge(engine: Engine) -> None:
     """Remove what is past its time."""
     now = engine.clock()
-    for run in await engine.runs.runs():
-        if run.status is RunStatus.OPEN or run.closed_at is None:
-            continue
-        if not run.cleaned and now - run.closed_at > STAGED_FOR:
-            await _clean(engine, run, now)
-        elif run.cleaned and now - run.closed_at > timedelta(days=engine.settings.registry_days):
-            removed = await pages.purge(engine.storage.tables, f"{run.id}|")
-            await engine.runs.forget(run)
-            emit(REGISTRY_PURGED, run=run.id, entities=removed)
+    for folder, kept_for in (
+        ("pages/", STAGED_FOR),
+        ("quarantine/", timedelta(days=engine.settings.registry_days)),
+    ):
+        # Listed before the runs are: one that begins in between is not taken for unknown.
+        found = await engine.storage.blobs.folders(engine.settings.staging_container, folder)
+        for name in sorted(set(found) - await engine.runs.names()):
+            await _remove(engine, f"{folder}{name}/", now - kept_for)
+    for run in await engine.runs.runs(refused=tell):
+        try:
+            await _purge_run(engine, run, now)
+        except UnreadableError as error:
+            # Nobody knows what the day needs, so all of the run stays.
+            tell(error)
+
+
+async def _purge_run(engine: Engine, run: Run, now: datetime) -> None:
+    if run.status is RunStatus.OPEN or run.closed_at is None:
+        return
+    if not run.cleaned and now - run.closed_at > STAGED_FOR:
+        await _clean(engine, run, now)
+    elif run.cleaned and now - run.closed_at > timedelta(days=engine.settings.registry_days):
+        removed = await pages.purge(engine.storage.tables, f"{run.id}|")
+        await engine.runs.forget(run)
+        emit(REGISTRY_PURGED, run=run.id, entities=removed)
 
 
 async def _clean(engine: Engine, run: Run, now: datetime) -> None:
     """Remove a closed run's staged pages, unless a day still waits to be published from one of them."""
     needed = await _needed(engine, run)
-    container = engine.settings.staging_container
-    for blob in await engine.storage.blobs.list(container, f"pages/{run.id}/"):
-        _, _, piece, generation, _ = blob.name.split("/")
-        if (piece, generation) not in needed and now - blob.last_modified > STAGED_FOR:
-            await engine.storage.blobs.delete(container, blob.name)
-            emit(STAGED_PAGE_REMOVED, run=run.id, blob=blob.name)
+    await _remove(engine, f"pages/{run.id}/", now - STAGED_FOR, needed)
     if not needed:
         try:
             await engine.runs.save_run(replace(run, cleaned=True))
@@ -48,21 +62,40 @@ async def _clean(engine: Engine, run: Run, now: datetime) -> None:
             return
 
 
+async def _remove(
+    engine: Engine, prefix: str, before: datetime, needed: Collection[tuple[str, str]] = ()
+) -> None:
+    """Remove the blobs of a run that were written before a time and are of no (slice, generation) needed."""
+    container = engine.settings.staging_container
+    for blob in await engine.storage.blobs.list(container, prefix):
+        piece, _, rest = blob.name.removeprefix(prefix).partition("/")
+        if (piece, rest.partition("/")[0]) not in needed and blob.last_modified < before:
+            await engine.storage.blobs.delete(container, blob.name)
+            emit(STAGED_PAGE_REMOVED, blob=blob.name)
+
+
 async def _needed(engine: Engine, run: Run) -> set[tuple[str, str]]:
-    """Name the (slice, generation) pairs of a run that a pointer names and no publication stands for."""
+    """Name the (slice, generation) pairs of a run that a pointer names and no publication stands for.
+
+    Raises:
+        UnreadableError: a day cannot be read, so nobody knows what it needs.
+    """
     needed = set()
-    for metric in {metric for scope in run.scopes for metric in scope.metrics}:
-        for day in (await engine.days.days(metric, run.first, run.last)).values():
-            needed |= _unpublished(run, day)
+    for metric in sorted({metric for scope in run.scopes for metric in scope.metrics}):
+        days = await engine.days.days(metric, run.first, run.last)
+        needed |= _unpublished(run, days.values())
     return needed
 
 
-def _unpublished(run: Run, day: Day) -> set[tuple[str, str]]:
-    published = day.publication
-    view = {} if published is None or published.unfinished else published.view
-    return {
-        (pointer.reading.slice, pointer.reading.generation)
-        for pointer in day.pointers
-        if pointer.reading is not None and pointer.reading.run == run.id
-        if view.get(pointer.key, ("", "", "", ""))[1:3] != (pointer.reading.digest, pointer.reading.shape)
-    }
+def _unpublished(run: Run, days: Iterable[Day]) -> set[tuple[str, str]]:
+    needed = set()
+    for day in days:
+        published = day.publication
+        view = {} if published is None or published.unfinished else published.view
+        needed |= {
+            (pointer.reading.slice, pointer.reading.generation)
+            for pointer in day.pointers
+            if pointer.reading is not None and pointer.reading.run == run.id
+            if view.get(pointer.key, ("", "", "", ""))[1:3] != (pointer.reading.digest, pointer.reading.shape)
+        }
+    return needed

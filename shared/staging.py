@@ -9,16 +9,29 @@ Every blob has a name of its own: two workers on one page write two blobs, and t
 import io
 import secrets
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
+from typing import Final
 
 import polars as pl
 
 from shared.ledger.columns import STAGED
 from shared.storage.blobs import Blobs
+from shared.versions import VERSION, MalformedError, refusing
 
 REMEMBERED_BYTES = 128 * 1024 * 1024
 """How much of staged pages this process keeps at hand."""
+
+
+VERSION_KEY: Final = "cost_ledger_version"
+"""Where a Parquet file keeps the version it was written with, among its key-value metadata."""
+
+CURE: Final = "let `run` read the scope's day again, which stages it anew"
+
+_NO_PARQUET = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
+"""What polars makes of bytes that are no Parquet, or damaged; a panic is no `Exception`."""
+
+_NAMED: Final = 3
 
 
 class StagedPageMissingError(Exception):
@@ -26,15 +39,58 @@ class StagedPageMissingError(Exception):
 
 
 def encode(frame: pl.DataFrame) -> bytes:
-    """Write a frame as Parquet, Zstandard; equal frames give equal bytes."""
+    """Write a frame as Parquet, Zstandard, with the version of this release; equal frames give equal bytes."""
     buffer = io.BytesIO()
-    frame.write_parquet(buffer, compression="zstd", statistics=True, row_group_size=131_072)
+    frame.write_parquet(
+        buffer,
+        compression="zstd",
+        statistics=True,
+        row_group_size=131_072,
+        metadata={VERSION_KEY: str(VERSION)},
+    )
     return buffer.getvalue()
 
 
-def decode(data: bytes) -> pl.DataFrame:
-    """Read what `encode` wrote."""
-    return pl.read_parquet(io.BytesIO(data))
+def decode(data: bytes, schema: Mapping[str, pl.DataType], what: str, cure: str) -> pl.DataFrame:
+    """Read what `encode` wrote, its columns those of `schema`.
+
+    `what` names the blob (container and name) and `cure` says what a person may do about it.
+
+    Raises:
+        UnreadableError: it is no Parquet, of another version, or has other columns than `schema`.
+    """
+    with refusing(what, cure):
+        try:
+            version = pl.read_parquet_metadata(io.BytesIO(data)).get(VERSION_KEY)
+            if version != str(VERSION):
+                raise MalformedError(_other_version(version))
+            frame = pl.read_parquet(io.BytesIO(data))
+        except _NO_PARQUET as error:
+            said = str(error).partition("\n")[0]
+            raise MalformedError(f"cannot be read as Parquet: {said}") from error
+        if differences := _differences(frame.schema, schema):
+            raise MalformedError(f"has other columns than this release writes: {differences}")
+        return frame
+
+
+def _other_version(version: str | None) -> str:
+    if version is None:
+        return f"has no version, so another program wrote it; this release reads {VERSION}"
+    return f"is of version {version}, this release reads {VERSION}"
+
+
+def _differences(found: Mapping[str, pl.DataType], expected: Mapping[str, pl.DataType]) -> str:
+    """Name the columns that differ, a few of them."""
+    parts = [f"{name} is missing" for name in expected if name not in found]
+    parts += [f"{name} should not be there" for name in found if name not in expected]
+    parts += [
+        f"{name} is {found[name]}, not {kind}"
+        for name, kind in expected.items()
+        if name in found and found[name] != kind
+    ]
+    if not parts and list(found) != list(expected):
+        parts = ["they stand in another order"]
+    return ", ".join(parts[:_NAMED]) + (", ..." if len(parts) > _NAMED else "")
 
 
 class Staging:
@@ -56,6 +112,7 @@ class Staging:
 
         Raises:
             StagedPageMissingError: one of the blobs is gone.
+            UnreadableError: one of them was replaced by something else.
         """
         frames = [pl.DataFrame(schema=STAGED)]
         for name in names:
@@ -73,7 +130,7 @@ class Staging:
             blob = await self._blobs.get(self._container, name)
             if blob is None:
                 raise StagedPageMissingError(name)
-            frame = decode(blob.data)
+            frame = decode(blob.data, STAGED, f"{self._container}/{name}", CURE)
         self._read[name] = frame
         while len(self._read) > 1 and sum(f.estimated_size() for f in self._read.values()) > REMEMBERED_BYTES:
             self._read.popitem(last=False)

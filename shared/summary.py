@@ -9,21 +9,40 @@ from shared.engine import Engine
 from shared.normalise.exact import add_by_currency, text
 from shared.registry.pages import counts
 from shared.runs import Run, RunStatus, Slice, SliceState
+from shared.versions import UnreadableError
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
 RECONCILED = "reconciled"
 NOBODY_READ = Day((), None)
+DAY_CURE = "see the cause; a run that reads the day's scopes again publishes it"
+ABANDONED_CURE = "look at the poison records and the logs; the next run reads these days again"
+LOST_CURE = "rows of the run were removed from the table CostRuns; the next run reads these days again"
 
 
-async def summarise(engine: Engine, run: Run, known: Mapping[str, Mapping[date, Day]]) -> dict[str, Any]:
-    """Add up a run whose slices and days have all ended; amounts are text."""
-    pieces = await engine.runs.slices(run)
-    tasks = {(task.metric, task.day): task for task in await engine.runs.days(run)}
+async def summarise(
+    engine: Engine,
+    run: Run,
+    known: Mapping[str, Mapping[date, Day]],
+    unreadable: Iterable[tuple[str, date, UnreadableError]] = (),
+) -> dict[str, Any]:
+    """Add up a run whose slices and days have all ended; amounts are text.
+
+    `unreadable` are the days, by metric, that `known` leaves out because one of their rows cannot be read.
+    """
+    refused: list[UnreadableError] = []
+    pieces = await engine.runs.slices(run, refused=refused.append)
+    tasks = {(task.metric, task.day): task for task in await engine.runs.days(run, refused=refused.append)}
     days: list[dict[str, str]] = []
     totals: dict[str, list[Mapping[str, Decimal]]] = {}
     failures = [_failure(piece) for piece in pieces if piece.state is not SliceState.RECONCILED]
+    failures += [_run_failure(run, error.cause, error.cure) for error in refused]
+    failures += [_day_failure(metric, day, error.cause, error.cure) for metric, day, error in unreadable]
+    if len(pieces) < run.planned and not refused:
+        failures.append(
+            _run_failure(run, f"SlicesMissing: {len(pieces)} of {run.planned} are left", LOST_CURE)
+        )
     for metric, found in known.items():
         for day in _days(run):
             entry = found.get(day, NOBODY_READ)
@@ -46,7 +65,7 @@ async def summarise(engine: Engine, run: Run, known: Mapping[str, Mapping[date, 
     return {
         "run_id": run.id,
         "status": (RunStatus.COMPLETE if whole else RunStatus.PARTIAL).value,
-        "slices": {"total": len(pieces), "reconciled": reconciled, "failed": len(pieces) - reconciled},
+        "slices": {"total": run.planned, "reconciled": reconciled, "failed": run.planned - reconciled},
         **await _counted(engine, run, pieces),
         "days": days,
         "totals": {
@@ -83,17 +102,19 @@ def abandoned(run: Run, cause: str) -> dict[str, Any]:
         **dict.fromkeys(("requests", "throttled"), 0),
         "days": [],
         "totals": {},
-        "failures": [
-            {
-                "scope": None,
-                "metric": None,
-                "from": run.first.isoformat(),
-                "to": run.last.isoformat(),
-                "state": ScopeState.FAILED.value,
-                "cause": cause,
-                "cure": "look at the poison records and the logs; the next run reads these days again",
-            }
-        ],
+        "failures": [_run_failure(run, cause, ABANDONED_CURE)],
+    }
+
+
+def _run_failure(run: Run, cause: str, cure: str) -> dict[str, Any]:
+    return {
+        "scope": None,
+        "metric": None,
+        "from": run.first.isoformat(),
+        "to": run.last.isoformat(),
+        "state": ScopeState.FAILED.value,
+        "cause": cause,
+        "cure": cure,
     }
 
 
@@ -109,7 +130,7 @@ def _failure(piece: Slice) -> dict[str, Any]:
     }
 
 
-def _day_failure(metric: str, day: date, cause: str) -> dict[str, Any]:
+def _day_failure(metric: str, day: date, cause: str, cure: str = DAY_CURE) -> dict[str, Any]:
     return {
         "scope": None,
         "metric": metric,
@@ -117,7 +138,7 @@ def _day_failure(metric: str, day: date, cause: str) -> dict[str, Any]:
         "to": day.isoformat(),
         "state": ScopeState.FAILED.value,
         "cause": cause,
-        "cure": "see the cause; a run that reads the day's scopes again publishes it",
+        "cure": cure,
     }
 
 

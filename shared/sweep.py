@@ -1,9 +1,9 @@
 """Sweep: what makes sure that every run ends, and that nothing is kept for ever.
 
 It restarts what made no progress for `COST_STALL_SECONDS`, by sending its message again: harmless where the
-first is still on its way. What stalls again after so many restarts fails with a named cause. It finishes
-seedings, drains the poison queues into recorded states, purges old registry partitions and removes staged
-pages that nothing names any more.
+first is still on its way. What stalls again after so many restarts, or goes on beyond its deadline, fails with a
+named cause. It finishes seedings, drains the poison queues into recorded states, purges old registry partitions
+and removes staged pages that nothing names any more.
 """
 
 from collections.abc import Mapping
@@ -15,17 +15,27 @@ from shared.engine import Engine
 from shared.events import DAY_RESTARTED, POISON_DRAINED, SLICE_RESTARTED, STEP_FAILED, emit
 from shared.messages import DAYS, PAGES, POISON, QUEUES, BadMessage, DayItem, PageItem, RunItem
 from shared.orchestrate import close_run
+from shared.plan.deadlines import GRACE, RUN_DEADLINE, is_lost, is_overdue, patience
 from shared.plan.seed import finish_seeding
-from shared.progress import last_progress
+from shared.progress import last_page, last_progress
 from shared.purge import purge
 from shared.read import ending
 from shared.registry.pages import next_number
 from shared.runs import DayTask, Run, RunStatus, Slice, SliceState
 from shared.storage.errors import Conflict
+from shared.storage.packing import pack
 from shared.storage.queues import Message
 from shared.summary import abandoned
+from shared.versions import UnreadableError, tell
 
 RESTARTS = 3
+SHOWN = 30_000
+"""How much of a poisoned message's text one property holds; more of it is packed beside it."""
+
+OVERDUE = f"DeadlineExceeded: the run is not done after {RUN_DEADLINE.days} days"
+DEADLINE_CURE = (
+    "see the throttles in the logs: others use up the quota of this tenant; the next run reads it again"
+)
 STALL_CURE = "the next run reads this window again; if it stalls too, look at the poison records and the logs"
 
 
@@ -33,8 +43,11 @@ async def sweep(engine: Engine) -> None:
     """Sweep once."""
     await drain(engine)
     now = engine.clock()
-    for run in await engine.runs.runs(only_open=True):
-        await _sweep_run(engine, run, now)
+    for run in await engine.runs.runs(only_open=True, refused=tell):
+        try:
+            await _sweep_run(engine, run, now)
+        except Exception as error:  # noqa: BLE001 - a run that resists must not keep the others from their ends
+            emit(STEP_FAILED, run=run.id, cause=f"{type(error).__name__}: {error}")
     await purge(engine)
 
 
@@ -62,10 +75,16 @@ async def _drain_one(engine: Engine, queue: str, message: Message) -> bool:
 async def _drain(engine: Engine, queue: str, message: Message) -> None:
     """Keep the evidence first, then mark: a crash in between drains the message again, to the same end."""
     cause = f"PoisonMessage: a message of {queue} could not be worked, time and again"
+    rest = message.raw[SHOWN:].encode()
     await engine.runs.keep_poison(
         queue,
         message.id,
-        {"raw": message.raw[:30_000], "inserted_on": message.inserted_on, "drained_at": engine.clock()},
+        {
+            "raw": message.raw[:SHOWN],
+            "inserted_on": message.inserted_on,
+            "drained_at": engine.clock(),
+            **(pack("rest", rest) if rest else {}),
+        },
     )
     emit(POISON_DRAINED, queue=queue, message=message.id)
     if message.body is None:
@@ -77,16 +96,18 @@ async def _drain(engine: Engine, queue: str, message: Message) -> None:
             await _fail_day(engine, DayItem.decode(message.body), cause)
         else:
             # Copies of one message that failed in the same outage are one failure.
-            before = [row for row in await engine.runs.poison() if _failed_before(row.values, message)]
+            before = [
+                row for row in await engine.runs.poison(refused=tell) if _failed_before(row.values, message)
+            ]
             await _fail_run(engine, RunItem.decode(message.body), cause, again=bool(before))
-    except BadMessage:
-        # It names nothing: the record is all there is to keep.
+    except (BadMessage, UnreadableError):
+        # It names nothing, or what cannot be read: the record is all there is to keep.
         return
 
 
 def _failed_before(kept: Mapping[str, Any], message: Message) -> bool:
     """Tell whether the same message was drained already before this one was sent."""
-    return kept.get("raw") == message.raw and kept["drained_at"] < message.inserted_on
+    return bool(kept["raw"] == message.raw[:SHOWN] and kept["drained_at"] < message.inserted_on)
 
 
 async def _fail_page(engine: Engine, item: PageItem, cause: str) -> None:
@@ -127,21 +148,41 @@ async def _end_day(engine: Engine, run: Run, task: DayTask, cause: str) -> None:
 
 
 async def _sweep_run(engine: Engine, run: Run, now: datetime) -> None:
+    if is_lost(run, now):
+        cause = f"DeadlineExceeded: it could not be closed within {(RUN_DEADLINE + GRACE).days} days"
+        await close_run(engine, run, abandoned(run, cause))
+        return
     if not run.seeded and now - run.created_at > engine.settings.stall:
         run = await finish_seeding(engine, run)
-    pieces = await engine.runs.slices(run, only_open=True)
+    pieces = await engine.runs.slices(run, only_open=True, refused=tell)
     for piece in pieces:
-        if now - await last_progress(engine, piece) > engine.settings.stall:
-            await _restart(engine, piece)
+        try:
+            await _sweep_slice(engine, run, piece, now)
+        except UnreadableError as error:
+            await ending.end(engine, piece, SliceState.FAILED, error.cause, error.cure)
     if pieces:
         return
-    tasks = await engine.runs.days(run, only_open=True)
+    tasks = await engine.runs.days(run, only_open=True, refused=tell)
     for task in tasks:
-        if task.touched_at is None or now - task.touched_at > engine.settings.stall:
+        if is_overdue(run, now):
+            await _end_day(engine, run, task, OVERDUE)
+        elif task.touched_at is None or now - task.touched_at > engine.settings.stall:
             await _restart_day(engine, run, task)
     if not tasks:
         # Its last end was never told to the orchestrator, or the orchestrator died: it may look again.
         await engine.send_run(RunItem(run=run.id))
+
+
+async def _sweep_slice(engine: Engine, run: Run, piece: Slice, now: datetime) -> None:
+    longest = patience(run, engine.settings)
+    if is_overdue(run, now):
+        await ending.end(engine, piece, SliceState.FAILED, OVERDUE, STALL_CURE)
+    elif now - await last_page(engine, piece) > longest:
+        hours = longest // timedelta(hours=1)
+        cause = f"DeadlineExceeded: the service gave no page for {hours} hours"
+        await ending.end(engine, piece, SliceState.FAILED, cause, DEADLINE_CURE)
+    elif now - await last_progress(engine, piece) > engine.settings.stall:
+        await _restart(engine, piece)
 
 
 async def _restart(engine: Engine, piece: Slice) -> None:

@@ -8,16 +8,16 @@ back after the lease (`COST_LEASE_SECONDS`), which is renewed while the work goe
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from shared.engine import Engine
-from shared.events import MESSAGE_POISONED, STEP_FAILED, emit
+from shared.events import MESSAGE_POISONED, STEP_FAILED, STORAGE_UNAVAILABLE, emit
 from shared.ledger.publish_day import publish_day
 from shared.messages import DAYS, PAGES, POISON, RUNS, BadMessage
 from shared.orchestrate import orchestrate
 from shared.read.fetch_page import fetch_page
 from shared.runs import Run, RunStatus
-from shared.storage.errors import StorageError
+from shared.storage.errors import StorageError, Unavailable
 from shared.storage.queues import Message
 from shared.sweep import drain, sweep
 
@@ -29,6 +29,8 @@ AT_ONCE = 8
 SHORTEST_POLL = timedelta(milliseconds=50)
 LONGEST_POLL = timedelta(seconds=1)
 SWEEP_EVERY = timedelta(minutes=1)
+LONGEST_OUTAGE = timedelta(minutes=5)
+"""How long the storage may fail, whatever it is asked, before the worker gives up."""
 
 Watch = Callable[[Engine, Run], Awaitable[None]]
 
@@ -40,6 +42,8 @@ class Worker:
         self._engine = engine
         self._at_once = at_once
         self._running: set[asyncio.Task[None]] = set()
+        self._swept = engine.clock()
+        self._looked: datetime | None = None
 
     async def work(self, run_id: str, watch: Watch | None = None) -> Run:
         """Work until the run is closed, and give it.
@@ -47,32 +51,50 @@ class Worker:
         `watch` is told now and then how the run stands, about once a second.
 
         Raises:
-            StorageError: the storage refuses, for a reason that waiting does not cure.
+            StorageError: the storage refuses, for a reason that waiting does not cure, or fails for too long.
         """
-        pause, swept = SHORTEST_POLL, self._engine.clock()
-        looked = self._engine.clock() - LONGEST_POLL
+        pause, failing_since = SHORTEST_POLL, None
         try:
             while True:
-                busy = await self._take()
-                now = self._engine.clock()
-                if now - looked >= LONGEST_POLL or not (busy or self._running):
-                    looked = now
-                    run = await self._engine.runs.run(run_id)
-                    if run is None:
-                        raise BadMessage(f"there is no run {run_id}")
-                    if watch is not None:
-                        await watch(self._engine, run)
-                    if run.status is not RunStatus.OPEN:
-                        return run
-                if now - swept >= min(SWEEP_EVERY, self._engine.settings.stall):
-                    swept = now
-                    await sweep(self._engine)
+                try:
+                    busy = await self._take()
+                    closed = await self._look(run_id, watch, busy=busy)
+                except Unavailable as error:
+                    # The client has tried again for a while already; an outage is sat out, but not for ever.
+                    now = self._engine.clock()
+                    failing_since = failing_since or now
+                    if now - failing_since > LONGEST_OUTAGE:
+                        raise
+                    emit(STORAGE_UNAVAILABLE, run=run_id, cause=str(error))
+                    busy, closed = False, None
+                else:
+                    failing_since = None
+                if closed is not None:
+                    return closed
                 pause = SHORTEST_POLL if busy else min(pause * 2, LONGEST_POLL)
                 await self._rest(pause)
         finally:
             for task in self._running:
                 task.cancel()
             await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def _look(self, run_id: str, watch: Watch | None, *, busy: bool) -> Run | None:
+        """Look now and then how the run stands, give it once it is closed, and sweep."""
+        now = self._engine.clock()
+        idle = not (busy or self._running)
+        if self._looked is None or idle or now - self._looked >= LONGEST_POLL:
+            self._looked = now
+            run = await self._engine.runs.run(run_id)
+            if run is None:
+                raise BadMessage(f"there is no run {run_id}")
+            if watch is not None:
+                await watch(self._engine, run)
+            if run.status is not RunStatus.OPEN:
+                return run
+        if now - self._swept >= min(SWEEP_EVERY, self._engine.settings.stall):
+            self._swept = now
+            await sweep(self._engine)
+        return None
 
     async def _take(self) -> bool:
         """Take what is visible, as far as there is room, the days first: they end runs."""
@@ -100,6 +122,13 @@ class Worker:
                 await asyncio.wait_for(asyncio.Event().wait(), seconds)
 
     async def _work_one(self, queue: str, message: Message) -> None:
+        """Work a message to its end. What the queue refuses after that only lets the message come once more."""
+        try:
+            await self._work_through(queue, message)
+        except StorageError as error:
+            emit(STEP_FAILED, queue=queue, message=message.id, cause=f"{type(error).__name__}: {error}")
+
+    async def _work_through(self, queue: str, message: Message) -> None:
         queues = self._engine.storage.queues
         if message.dequeue_count > MOST_DEQUEUES or message.body is None:
             await self._poison(queue, message)
@@ -112,8 +141,7 @@ class Worker:
             await self._poison(queue, lease.message)
         except Exception as error:  # noqa: BLE001 - as the host does: whatever a step raises is one failed try
             emit(STEP_FAILED, queue=queue, message=message.id, cause=f"{type(error).__name__}: {error}")
-            with suppress(StorageError):
-                await queues.renew(queue, lease.message, 1)
+            await queues.renew(queue, lease.message, 1)
         else:
             await queues.delete(queue, lease.message)
 

@@ -3,6 +3,8 @@
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from datetime import datetime
+from email.utils import format_datetime
 from enum import StrEnum
 from typing import TypeVar, cast
 
@@ -113,6 +115,12 @@ def _refusal(status: int) -> HttpResponseError:
     error.status_code = status
     error.error_code = _CODES[status]  # type: ignore[attr-defined]  # the clients set it so
     return error
+
+
+def dated(answer: Answer, now: datetime) -> Answer:
+    """Date an answer of the cost API by a test's clock."""
+    status, headers, body = answer
+    return status, {**headers, "date": format_datetime(now, usegmt=True)}, body
 
 
 def name_of(call: Call) -> str:

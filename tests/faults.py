@@ -4,10 +4,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeVar, cast
 
-from shared.edge import Call
-from tests.fates import Answer, Fate, Killed, befall, name_of
+from shared.edge import Call, Clock, utc_now
+from tests.fates import Answer, Fate, Killed, befall, dated, name_of
 
-__all__ = ["FaultyEdge", "Killed", "dies", "name_of"]
+__all__ = ["Answer", "FaultyEdge", "Killed", "dies", "name_of"]
 
 T = TypeVar("T")
 
@@ -21,9 +21,11 @@ class FaultyEdge:
     """Performs every call and notes it; `calls` begins anew with each fault that is set.
 
     Calls are named as one text, `service operation target`, and found by the beginning of that text, or by
-    their place from then on, the first being 0. `spoil` changes the cost API's answers.
+    their place from then on, the first being 0. The cost API's answers are dated by `clock`, and `spoil` changes
+    them.
     """
 
+    clock: Clock = utc_now
     calls: list[Call] = field(default_factory=list)
     _fate: tuple[Which, Fate, str] | None = None
     _meanwhile: tuple[Which, Meanwhile] | None = None
@@ -77,9 +79,10 @@ class FaultyEdge:
             (_, fate, failure), self._fate = self._fate, None
             return await befall(fate, call, effect, failure)
         answer = await effect()
-        if self.spoil is None or call.service != "api":
+        if call.service != "api":
             return answer
-        return cast("T", self.spoil(cast("Answer", answer)))
+        said = dated(cast("Answer", answer), self.clock())
+        return cast("T", said if self.spoil is None else self.spoil(said))
 
 
 def _is_meant(which: Which, place: int, name: str) -> bool:

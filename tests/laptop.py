@@ -30,6 +30,7 @@ from shared.plan.seed import Order, new_run_id, seed
 from shared.registry.generations import Generations
 from shared.runs import Run, Slice
 from shared.scopes import Scope
+from shared.staging import Staging
 from shared.worker import STEPS
 from tests.faults import FaultyEdge
 
@@ -94,12 +95,17 @@ class Laptop:
     def restart(self) -> None:
         """Forget what the process remembered, as a new one would."""
         self.edge.heal()
-        self.engine = replace(self.engine, generations=Generations(self.engine.storage.tables))
+        storage, settings = self.engine.storage, self.engine.settings
+        self.engine = replace(
+            self.engine,
+            generations=Generations(storage.tables),
+            staging=Staging(storage.blobs, settings.staging_container),
+        )
 
     @asynccontextmanager
     async def other(self) -> AsyncIterator[tuple[Engine, FaultyEdge]]:
         """Open the engine of another process on the same storage, with an edge of its own."""
-        edge = FaultyEdge()
+        edge = FaultyEdge(self.clock)
         async with open_engine(self.environ, edge=edge, clock=self.clock, jitter=Random(0)) as engine:
             edge.heal()
             yield engine, edge
@@ -200,7 +206,8 @@ class Laptop:
 @asynccontextmanager
 async def laptop(tenant: Tenant, /, **settings: str) -> AsyncIterator[Laptop]:
     """Open an engine on a tenant and a fresh account; `settings` come on top of `AT_ONCE`."""
-    edge, clock = FaultyEdge(), Hands()
+    clock = Hands()
+    edge = FaultyEdge(clock)
     with serve(tenant) as running:
         environ = {**AT_ONCE, **running.settings(), "COST_STORAGE": fresh_storage(), **settings}
         async with open_engine(environ, edge=edge, clock=clock, jitter=Random(0)) as engine:

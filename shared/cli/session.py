@@ -24,7 +24,7 @@ from shared.scopes import Scope, ScopeError
 from shared.settings import Settings, SettingsError
 from shared.storage.connection import ConnectionProblems
 from shared.storage.errors import StorageError
-from shared.versions import UnknownVersionError
+from shared.versions import UnreadableError
 
 Command = Callable[[Engine, Asked, tuple[Scope, ...]], Awaitable[int]]
 COMMANDS: Mapping[str, Command] = {
@@ -43,7 +43,7 @@ FAULTS = (
     httpx.HTTPError,
     OSError,
     BadMessage,
-    UnknownVersionError,
+    UnreadableError,
 )
 """What may well happen and is told in one line; anything else is a defect and shows where it is."""
 

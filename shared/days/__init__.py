@@ -11,6 +11,7 @@ from shared.days.book import DayBook
 from shared.days.model import (
     Attempt,
     Day,
+    Owned,
     Pointer,
     Publication,
     PublishedFile,
@@ -26,6 +27,7 @@ __all__ = [
     "Attempt",
     "Day",
     "DayBook",
+    "Owned",
     "Pointer",
     "Publication",
     "PublishedFile",

@@ -97,12 +97,21 @@ class PublishedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Owned:
+    """What counted of a scope's reading: how many ledger rows bear its name, and their cost per currency."""
+
+    records: int
+    totals: Mapping[str, Decimal]
+
+
+@dataclass(frozen=True, slots=True)
 class Publication:
     """What was last published of a day. `view` maps a scope key to its (path, digest, shape, state).
 
     `listed` are the keys of the scope list and `scopes_at` dates it; `as_of` is the latest time that stands in
-    the day's ledger; `disagrees` names shadowed scopes that see another cost, with both figures. `unfinished`
-    is set where a later publisher gave up half-way: the day must be published again.
+    the day's ledger; `disagrees` names shadowed scopes that see another cost, with both figures; `owned` says, by
+    scope key, what counted of each. `unfinished` is set where a later publisher gave up half-way: the day must be
+    published again.
     """
 
     metric: str
@@ -116,6 +125,7 @@ class Publication:
     published_at: datetime
     files: tuple[PublishedFile, ...] = ()
     disagrees: Mapping[str, str] = field(default_factory=dict)
+    owned: Mapping[str, Owned] = field(default_factory=dict)
     manifest_etag: str = ""
     unfinished: bool = False
     etag: str | None = None

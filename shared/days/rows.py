@@ -1,18 +1,30 @@
 """How pointers and publications are written as rows of CostDays, and read from them."""
 
-from datetime import date
+from collections.abc import Mapping
+from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final, TypeVar
 
 import msgspec
 
-from shared.days.model import Attempt, Pointer, Publication, PublishedFile, Reading
+from shared.days.model import Attempt, Owned, Pointer, Publication, PublishedFile, Reading
+from shared.ledger.columns import COST_COLUMN
+from shared.scopes import Scope
 from shared.storage.packing import pack_json, unpack_json
 from shared.storage.rows import Row
-from shared.versions import VERSION, checked
+from shared.versions import VERSION, converted, demand, entity, has_packed, reads, refusing
+
+T = TypeVar("T")
 
 TABLE = "CostDays"
 PUBLICATION = "publication"
+SCOPE: Final = "scope|"
+STATUSES: Final = frozenset({"reconciled", "incomplete", "unreconciled"})
+"""The manifest's words."""
+
+POINTER_CURE: Final = "restore it, or remove it and let `run` read the scope's day again"
+PUBLICATION_CURE: Final = "restore it, or remove it and let `run` read the day again, which publishes it anew"
+STRAY_CURE: Final = "remove it: it belongs to no day"
 
 
 def partition(metric: str, day: date) -> str:
@@ -20,10 +32,14 @@ def partition(metric: str, day: date) -> str:
     return f"{metric}|{day.isoformat()}"
 
 
-def place(row: Row) -> tuple[str, date]:
-    """Give the metric and the day of a row."""
-    metric, day = row.pk.split("|")
-    return metric, date.fromisoformat(day)
+def day_of(row: Row) -> date:
+    """Give the day of a row, whatever version it is of.
+
+    Raises:
+        UnreadableError: its partition is not one of a day.
+    """
+    with refusing(entity(TABLE, row), STRAY_CURE):
+        return _place(row)[1]
 
 
 def pointer_row(pointer: Pointer) -> Row:
@@ -35,23 +51,34 @@ def pointer_row(pointer: Pointer) -> Row:
         values.update(pack_json("attempt", msgspec.to_builtins(pointer.attempt)))
     if pointer.changed_at is not None:
         values["changed_at"] = pointer.changed_at
-    return Row(partition(pointer.metric, pointer.day), f"scope|{pointer.key}", values)
+    return Row(partition(pointer.metric, pointer.day), f"{SCOPE}{pointer.key}", values)
 
 
+@reads(TABLE, POINTER_CURE)
 def read_pointer(row: Row) -> Pointer:
-    """Read a pointer from its row."""
-    value = checked(TABLE, row)
-    metric, day = place(row)
-    return Pointer(
-        metric=metric,
-        day=day,
-        scope=value["scope"],
-        key=row.rk.removeprefix("scope|"),
-        reading=unpack_json("reading", value, Reading) if "reading_0" in value else None,
-        changed_at=value.get("changed_at"),
-        attempt=unpack_json("attempt", value, Attempt) if "attempt_0" in value else None,
-        etag=row.etag,
-    )
+    """Read a pointer from its row.
+
+    Raises:
+        UnreadableError: the row is not one that this release writes.
+    """
+    metric, day = _place(row)
+    demand(row.rk.startswith(SCOPE), "RowKey", row.rk)
+    told = {
+        "metric": metric,
+        "day": day,
+        "key": row.rk.removeprefix(SCOPE),
+        "reading": _packed("reading", row, Reading),
+        "attempt": _packed("attempt", row, Attempt),
+        "etag": row.etag,
+    }
+    pointer = converted(Pointer, row.values, told, packed=("reading", "attempt"))
+    demand(Scope.parse(pointer.scope).key == pointer.key, "scope", pointer.scope)
+    demand((pointer.reading is None) == (pointer.changed_at is None), "changed_at", pointer.changed_at)
+    if pointer.reading is not None:
+        _demand_exact(pointer.reading)
+    if pointer.attempt is not None:
+        _demand_zones("attempt", pointer.attempt.at, pointer.attempt.since)
+    return pointer
 
 
 def publication_row(publication: Publication) -> Row:
@@ -69,27 +96,65 @@ def publication_row(publication: Publication) -> Row:
     values.update(pack_json("totals", msgspec.to_builtins(publication.totals)))
     values.update(pack_json("listed", publication.listed))
     values.update(pack_json("disagrees", dict(publication.disagrees)))
+    values.update(pack_json("owned", msgspec.to_builtins(publication.owned)))
     values.update(pack_json("files", msgspec.to_builtins(publication.files)))
     return Row(partition(publication.metric, publication.day), PUBLICATION, values)
 
 
+@reads(TABLE, PUBLICATION_CURE)
 def read_publication(row: Row) -> Publication:
-    """Read a publication from its row."""
-    value = checked(TABLE, row)
-    metric, day = place(row)
-    return Publication(
-        metric=metric,
-        day=day,
-        view=unpack_json("view", value, dict[str, tuple[str, str, str, str]]),
-        listed=unpack_json("listed", value, tuple[str, ...]),
-        disagrees=unpack_json("disagrees", value, dict[str, str]),
-        scopes_at=value["scopes_at"],
-        as_of=value["as_of"],
-        status=value["status"],
-        totals=unpack_json("totals", value, dict[str, Decimal]),
-        published_at=value["published_at"],
-        files=unpack_json("files", value, tuple[PublishedFile, ...]),
-        manifest_etag=value["manifest_etag"],
-        unfinished=value["unfinished"],
-        etag=row.etag,
+    """Read a publication from its row.
+
+    Raises:
+        UnreadableError: the row is not one that this release writes.
+    """
+    metric, day = _place(row)
+    demand(row.rk == PUBLICATION, "RowKey", row.rk)
+    told = {
+        "metric": metric,
+        "day": day,
+        "view": unpack_json("view", row.values, dict[str, tuple[str, str, str, str]]),
+        "listed": unpack_json("listed", row.values, tuple[str, ...]),
+        "disagrees": unpack_json("disagrees", row.values, dict[str, str]),
+        "owned": unpack_json("owned", row.values, dict[str, Owned]),
+        "totals": unpack_json("totals", row.values, dict[str, Decimal]),
+        "files": unpack_json("files", row.values, tuple[PublishedFile, ...]),
+        "etag": row.etag,
+    }
+    publication = converted(
+        Publication, row.values, told, packed=("view", "listed", "disagrees", "owned", "totals", "files")
     )
+    demand(publication.status in STATUSES, "status", publication.status)
+    demand(publication.view.keys() >= set(publication.listed), "listed", publication.listed)
+    _demand_finite("totals", publication.totals)
+    for owned in publication.owned.values():
+        _demand_finite("owned", owned.totals)
+    return publication
+
+
+def _place(row: Row) -> tuple[str, date]:
+    metric, _, text = row.pk.partition("|")
+    day = date.fromisoformat(text)
+    demand(metric in COST_COLUMN and partition(metric, day) == row.pk, "PartitionKey", row.pk)
+    return metric, day
+
+
+def _packed(name: str, row: Row, kind: type[T]) -> T | None:
+    return unpack_json(name, row.values, kind) if has_packed(name, row.values) else None
+
+
+def _demand_exact(reading: Reading) -> None:
+    demand(reading.records >= 0, "reading", reading.records)
+    _demand_zones("reading", reading.read_at)
+    for amounts in (reading.totals, reading.absolutes, reading.control):
+        _demand_finite("reading", amounts)
+
+
+def _demand_zones(name: str, *times: datetime) -> None:
+    for time in times:
+        demand(time.tzinfo is not None, name, time)
+
+
+def _demand_finite(name: str, amounts: Mapping[str, Decimal]) -> None:
+    for amount in amounts.values():
+        demand(amount.is_finite(), name, str(amount))

@@ -11,7 +11,7 @@ from datetime import date
 
 import polars as pl
 
-from shared.days import Pointer, Reading
+from shared.days import Owned, Pointer, Reading
 from shared.engine import Engine
 from shared.ledger.columns import COST_COLUMN, STAGED
 from shared.ledger.standing import Standing
@@ -87,7 +87,7 @@ async def _rows(
         return await _from_pages(engine, standing.day, pointer, reading)
     except StagedPageMissingError:
         # What others shadow is gone with its pages; what counted of it stands in the ledger.
-        if published is not None and _stands(standing, published, reading):
+        if published is not None and _stands(standing, published, pointer.key):
             return published
         raise
 
@@ -99,17 +99,23 @@ def _was_published(standing: Standing, pointer: Pointer) -> bool:
     return (digest, shape) == (pointer.reading.digest, pointer.reading.shape)
 
 
-def _stands(standing: Standing, published: pl.DataFrame, reading: Reading) -> bool:
+def _stands(standing: Standing, published: pl.DataFrame, key: str) -> bool:
     """Tell whether a scope's current rows in the ledger are still those that were published.
 
     They are if all of the ledger is as the publication left it, or if they are as many and add up to as much as
-    the reading. A partition that is gone leaves no rows behind that could be looked at, so nothing less will do.
+    it says of the scope. A partition that is gone leaves no rows behind that could be looked at, so nothing less
+    will do.
     """
     if standing.ledger_intact:
         return True
-    column = COST_COLUMN[standing.metric]
-    sums = published.group_by("BillingCurrency").agg(money_sum(column)).iter_rows()
-    return len(published) == reading.records and dict(sums) == dict(reading.totals)
+    owned = None if standing.publication is None else standing.publication.owned.get(key)
+    return owned == owned_of(published, COST_COLUMN[standing.metric])
+
+
+def owned_of(rows: pl.DataFrame, cost: str) -> Owned:
+    """Count a scope's rows and add them up per currency."""
+    sums = rows.group_by("BillingCurrency").agg(money_sum(cost)).sort("BillingCurrency").iter_rows()
+    return Owned(len(rows), dict(sums))
 
 
 def _from_ledger(day: date, pointer: Pointer, ledger: Mapping[str, pl.DataFrame]) -> pl.DataFrame:

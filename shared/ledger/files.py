@@ -1,18 +1,24 @@
 """The published files of a day: their fixed names, and how they are read and written under their ETags."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from typing import Final
 
 import polars as pl
 
 from shared.days import PublishedFile
+from shared.ledger.columns import DAILY, LEDGER
 from shared.staging import decode, encode
 from shared.storage.blobs import BlobItem, Blobs
 from shared.storage.errors import Conflict
 
 SUBSCRIPTION = "subscription_id="
 DATA = "data.parquet"
+DAILY_PREFIX: Final = "daily/"
+
+CURE: Final = "restore the blob that its manifest describes (size and sha256) and `run` again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +49,17 @@ def ledger_path(metric: str, day: date, subscription: str) -> str:
 
 def daily_path(metric: str, day: date) -> str:
     """Give the path of a day's totals."""
-    return f"daily/metric={metric}/usage_date={day.isoformat()}/{DATA}"
+    return f"{DAILY_PREFIX}metric={metric}/usage_date={day.isoformat()}/{DATA}"
 
 
 def manifest_path(metric: str, day: date) -> str:
     """Give the path of a day's manifest."""
     return f"manifests/metric={metric}/{day.isoformat()}.json"
+
+
+def schema_of(path: str) -> Mapping[str, pl.DataType]:
+    """Give the columns of a published Parquet file."""
+    return DAILY if path.startswith(DAILY_PREFIX) else LEDGER
 
 
 class PublishedFiles:
@@ -70,12 +81,13 @@ class PublishedFiles:
 
         Raises:
             Conflict: it is no longer the one that was listed.
+            UnreadableError: somebody else wrote it, or another version did.
         """
         etag = listing.etags[path]
         blob = await self._blobs.get(self._container, path, if_match=etag)
         if blob is None:
             raise Conflict(path)
-        frame = decode(blob.data)
+        frame = decode(blob.data, schema_of(path), f"{self._container}/{path}", CURE)
         return frame, _described(path, len(frame), blob.data, etag)
 
     async def write(self, listing: Listing, path: str, frame: pl.DataFrame) -> PublishedFile:

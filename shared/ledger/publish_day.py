@@ -11,10 +11,10 @@ from decimal import Decimal
 
 import polars as pl
 
-from shared.days import Publication, PublishedFile
+from shared.days import Owned, Publication, PublishedFile
 from shared.engine import Engine
 from shared.events import DAY_PUBLISHED, DAY_UNCHANGED, PUBLISH_RACE_LOST, emit
-from shared.ledger.believed import believed
+from shared.ledger.believed import believed, owned_of
 from shared.ledger.columns import COST_COLUMN
 from shared.ledger.daily import TotalError, daily
 from shared.ledger.files import PublishedFiles, daily_path, manifest_path
@@ -25,10 +25,11 @@ from shared.ledger.standing import Standing, ledger_of, stand
 from shared.messages import BadMessage, DayItem
 from shared.normalise.exact import add_by_currency
 from shared.read.ending import follow_up
-from shared.runs import Run
+from shared.runs import DayTask, Run
 from shared.scopes import Scope
 from shared.staging import StagedPageMissingError
 from shared.storage.errors import Conflict
+from shared.versions import UnreadableError, tell
 from shared.view import lapsed, view_of
 
 RACES = 12
@@ -37,26 +38,41 @@ RACES = 12
 async def publish_day(engine: Engine, body: bytes) -> None:
     """Work one message of `cost-days`.
 
+    A pointer, publication, page or ledger file that cannot be read, or is gone, fails the day, by name.
+
     Raises:
-        BadMessage: no such message, run or day: it belongs on the poison queue.
+        BadMessage: no such message, run or day, or one whose row cannot be read: it belongs on the poison queue.
         Conflict: others published the day too many times in a row; the message comes again.
     """
     item = DayItem.decode(body)
-    run = await engine.runs.run(item.run)
-    task = None if run is None else await engine.runs.day(run, item.metric, item.day)
-    if run is None or task is None:
-        raise BadMessage(f"run {item.run} has no day {item.day} of {item.metric} to publish")
+    run, task = await _asked(engine, item)
     if task.state == "open":
         state, cause = "published", None
         try:
             await _until_won(engine, run, item.metric, item.day)
-        except (TotalError, StagedPageMissingError) as error:
+        except (TotalError, StagedPageMissingError, UnreadableError) as error:
             state, cause = "failed", f"{type(error).__name__}: {error}"
             await engine.days.leave_unfinished(item.metric, item.day)
         # A second delivery of this message may be faster; what it wrote counts.
         with suppress(Conflict):
             await engine.runs.save_day(replace(task, state=state, cause=cause))
     await follow_up(engine, run.id, run.seeding)
+
+
+async def _asked(engine: Engine, item: DayItem) -> tuple[Run, DayTask]:
+    """Find the run and its day that a message is about.
+
+    Raises:
+        BadMessage: one of them is not there, or its row cannot be read.
+    """
+    try:
+        run = await engine.runs.run(item.run)
+        task = None if run is None else await engine.runs.day(run, item.metric, item.day)
+    except UnreadableError as error:
+        raise BadMessage(str(error)) from error
+    if run is None or task is None:
+        raise BadMessage(f"run {item.run} has no day {item.day} of {item.metric} to publish")
+    return run, task
 
 
 async def _until_won(engine: Engine, run: Run, metric: str, day: date) -> None:
@@ -76,6 +92,7 @@ async def _publish(engine: Engine, run: Run, metric: str, day: date) -> None:
     if standing.is_published:
         emit(DAY_UNCHANGED, run=run.id, metric=metric, day=day.isoformat())
         return
+    standing.demand_history(engine.settings.container, engine.settings.settle)
     ledger, described = await ledger_of(files, standing)
     beliefs = await believed(engine, standing, ledger)
     as_of = standing.as_of(ledger)
@@ -100,6 +117,7 @@ async def _publish(engine: Engine, run: Run, metric: str, day: date) -> None:
         published_at=engine.clock(),
         files=tuple(written),
         disagrees=disagreements(owned, engine.settings.control_tolerance),
+        owned=_owned(standing, rows),
         etag=None if standing.publication is None else standing.publication.etag,
     )
     document = manifest(
@@ -146,6 +164,17 @@ def _assign(standing: Standing, rows: pl.DataFrame, settle: timedelta) -> Assign
     return assign(rows, claims, cost=COST_COLUMN[standing.metric])
 
 
+def _owned(standing: Standing, rows: pl.DataFrame) -> dict[str, Owned]:
+    """Say what counts of each scope that has a reading."""
+    return {
+        key: owned_of(
+            rows.filter(pl.col("x_SourceScope") == pointer.scope.lower()), COST_COLUMN[standing.metric]
+        )
+        for key, pointer in standing.pointers.items()
+        if pointer.reading is not None
+    }
+
+
 def _totals_of_day(standing: Standing, partitions: list[Partition]) -> pl.DataFrame | None:
     """Add up the day, None where nobody could read it yet: an empty file would say that it cost nothing."""
     if all(pointer.reading is None for pointer in standing.pointers.values()):
@@ -154,12 +183,19 @@ def _totals_of_day(standing: Standing, partitions: list[Partition]) -> pl.DataFr
 
 
 async def _write_daily(files: PublishedFiles, standing: Standing, frame: pl.DataFrame) -> PublishedFile:
-    """Write the day's totals, unless the very same are there."""
+    """Write the day's totals, unless the very same are there.
+
+    They are made anew each time: what somebody else put in their place is replaced, never read.
+    """
     path = daily_path(standing.metric, standing.day)
     if path in standing.listing.etags:
-        there, file = await files.read(standing.listing, path)
-        if there.equals(frame):
-            return file
+        try:
+            there, file = await files.read(standing.listing, path)
+        except UnreadableError as error:
+            tell(error)
+        else:
+            if there.equals(frame):
+                return file
     return await files.write(standing.listing, path, frame)
 
 

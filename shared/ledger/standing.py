@@ -11,9 +11,11 @@ from datetime import date, datetime, timedelta
 import polars as pl
 
 from shared.days import Pointer, Publication, PublishedFile
+from shared.days.rows import PUBLICATION, partition
 from shared.engine import Engine
 from shared.ledger.files import Listing, PublishedFiles, manifest_path
 from shared.runs import Run
+from shared.versions import UnreadableError
 from shared.view import ScopeList, View, differs, scope_list, settled_at, view_of
 
 
@@ -38,9 +40,7 @@ class Standing:
         publication = self.publication
         if publication is None or differs(self.view, self.scopes, publication):
             return False
-        left = {file.path: file.etag for file in publication.files}
-        left[manifest_path(self.metric, self.day)] = publication.manifest_etag
-        return left == self.listing.etags
+        return left_by(publication) == self.listing.etags
 
     @property
     def ledger_intact(self) -> bool:
@@ -61,6 +61,23 @@ class Standing:
             digest for _, digest, _, _ in self.publication.view.values()
         )
 
+    def demand_history(self, container: str, settle: timedelta) -> None:
+        """Make sure that no ledger file of a settled day was taken away: its history stands nowhere else.
+
+        Raises:
+            UnreadableError: a file that was published is gone.
+        """
+        publication = self.publication
+        if publication is None or not self.settled_at(publication.as_of, settle):
+            return
+        for file in publication.files:
+            if file.path.startswith("ledger/") and file.path not in self.listing.etags:
+                raise UnreadableError(
+                    f"{container}/{file.path}",
+                    f"is gone, {file.rows} rows of a settled day with their history",
+                    GONE_CURE.format(partition(self.metric, self.day), PUBLICATION),
+                )
+
     def as_of(self, ledger: Mapping[str, pl.DataFrame]) -> datetime:
         """Give the one time of this publication: no clock is asked, so a retry writes the same bytes.
 
@@ -77,7 +94,19 @@ class Standing:
         return as_of >= settled_at(self.day, settle)
 
 
+GONE_CURE = (
+    "restore the blob and `run` again, or remove the CostDays entity ({}, {}): the day is then published without "
+    "its history, as if for the first time"
+)
+
 _TIMES = pl.col("x_ValidFrom", "x_ValidTo")
+
+
+def left_by(publication: Publication) -> dict[str, str]:
+    """Give the files that a publication left, the manifest included: their ETags by name."""
+    left = {file.path: file.etag for file in publication.files}
+    left[manifest_path(publication.metric, publication.day)] = publication.manifest_etag
+    return left
 
 
 async def stand(engine: Engine, files: PublishedFiles, run: Run, metric: str, day: date) -> Standing:

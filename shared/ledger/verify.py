@@ -12,18 +12,18 @@ from decimal import Decimal
 import msgspec
 import polars as pl
 
-from shared.ledger.columns import COST_COLUMN, DAILY, LEDGER
-from shared.ledger.files import PublishedFiles, daily_path, manifest_path
+from shared.ledger.columns import COST_COLUMN
+from shared.ledger.files import CURE, PublishedFiles, daily_path, manifest_path, schema_of
+from shared.ledger.lying import lying
 from shared.ledger.manifest import VERSION
 from shared.normalise.decimals import money_sum
 from shared.normalise.exact import add_by_currency, text
 from shared.staging import decode
 from shared.storage.blobs import Blobs
+from shared.versions import UnreadableError
 
 LOOKS = 3
 """How often a day is looked at that differs while it is being published."""
-
-_IN_PATH = frozenset({"metric", "usage_date", "subscription_id"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,31 +69,8 @@ async def verify(blobs: Blobs, container: str, first: date, last: date) -> Async
         StorageError: the storage cannot be read.
     """
     for metric in COST_COLUMN:
-        for day in await _days(blobs, container, metric, first, last):
+        for day in sorted(await lying(blobs, container, metric, first, last)):
             yield await _until_still(blobs, container, metric, day)
-
-
-async def _days(blobs: Blobs, container: str, metric: str, first: date, last: date) -> list[date]:
-    """Find the days that have a file of any kind; a listing by month keeps few names in memory."""
-    days: set[date] = set()
-    for month in _months(first, last):
-        for prefix in (
-            f"ledger/metric={metric}/usage_date=",
-            f"daily/metric={metric}/usage_date=",
-            f"manifests/metric={metric}/",
-        ):
-            for item in await blobs.list(container, f"{prefix}{month}"):
-                try:
-                    days.add(date.fromisoformat(item.name.removeprefix(prefix)[:10]))
-                except ValueError:
-                    # No file of ours has such a name.
-                    continue
-    return sorted(day for day in days if first <= day <= last)
-
-
-def _months(first: date, last: date) -> list[str]:
-    numbers = range(first.year * 12 + first.month - 1, last.year * 12 + last.month)
-    return [f"{number // 12:04d}-{number % 12 + 1:02d}" for number in numbers]
 
 
 async def _until_still(blobs: Blobs, container: str, metric: str, day: date) -> CheckedDay:
@@ -154,7 +131,8 @@ class _Comparison:
             return differences
         if len(frame) != file.rows:
             differences.append(_differs(file, "rows", file.rows, len(frame)))
-        return differences + self._add_up(file.path, frame)
+        self._add_up(file.path, frame)
+        return differences
 
     async def _content(self, file: _File) -> tuple[list[Finding], pl.DataFrame | None]:
         """Read a file that is what its manifest says: other bytes than the published ones prove nothing."""
@@ -168,23 +146,18 @@ class _Comparison:
         if differences := [_differs(file, *one) for one in found if one[1] != one[2]]:
             return differences, None
         try:
-            return [], decode(blob.data)
-        except pl.exceptions.PolarsError as error:
-            return [Finding(file.path, f"cannot be read as Parquet: {error}")], None
+            return [], decode(blob.data, schema_of(file.path), f"{self.container}/{file.path}", CURE)
+        except UnreadableError as error:
+            return [Finding(file.path, error.wrong)], None
 
-    def _add_up(self, path: str, frame: pl.DataFrame) -> list[Finding]:
-        """Check a file's columns and add its amounts to the day's."""
-        is_daily = path == daily_path(self.metric, self.day)
-        if difference := _columns(frame, DAILY if is_daily else LEDGER):
-            self.complete = False
-            return [Finding(path, difference)]
-        if is_daily:
+    def _add_up(self, path: str, frame: pl.DataFrame) -> None:
+        """Add a file's amounts to the day's."""
+        if path == daily_path(self.metric, self.day):
             self.daily = add_by_currency([self.daily, _by_currency(frame, "currency", "cost_amount")])
         else:
             current = frame.filter(pl.col("x_ValidTo").is_null())
             amounts = _by_currency(current, "BillingCurrency", COST_COLUMN[self.metric])
             self.ledger = add_by_currency([self.ledger, amounts])
-        return []
 
     def _sums(self, path: str, totals: Mapping[str, str]) -> list[Finding]:
         """Compare the manifest's totals with the sum of the daily rows and that of the ledger's current rows."""
@@ -194,12 +167,6 @@ class _Comparison:
             for name, added in (("daily file", self.daily), ("ledger", self.ledger))
             if added != said
         ]
-
-
-def _columns(frame: pl.DataFrame, expected: Mapping[str, pl.DataType]) -> str | None:
-    if twice := sorted(_IN_PATH & set(frame.columns)):
-        return f"has the partition columns {', '.join(twice)}, which belong in the path only"
-    return None if dict(frame.schema) == expected else "has other columns than this release publishes"
 
 
 def _differs(file: _File, what: str, expected: object, found: object) -> Finding:

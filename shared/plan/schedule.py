@@ -9,6 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 from cronsim import CronSim, CronSimError
 
+REQUESTS_OF_A_SLICE = 2
+"""What a slice asks at the least when it is planned: a page and its control totals."""
+
 SEED_SCHEDULE = "0 0 */4 * * *"
 SWEEP_SCHEDULE = "0 */10 * * * *"
 """What `COST_SEED_SCHEDULE` and `COST_SWEEP_SCHEDULE` are where they are not set."""

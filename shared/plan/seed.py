@@ -12,7 +12,7 @@ from datetime import date, datetime, timedelta
 
 from shared.engine import Engine
 from shared.events import RUN_SEEDED, SEEDING_FINISHED, emit
-from shared.plan.schedule import last_tick, next_tick, run_id_of
+from shared.plan.schedule import REQUESTS_OF_A_SLICE, last_tick, next_tick, run_id_of
 from shared.plan.windows import Window, lookback, windows
 from shared.progress import last_progress
 from shared.quota.limits import Limit
@@ -21,10 +21,9 @@ from shared.runs import ListedScope, Run, Slice, SliceState, slice_name
 from shared.scopes import Scope
 from shared.settings import ScopeSettings
 from shared.storage.errors import Conflict
+from shared.versions import UnreadableError, tell
 
 TIMER = "timer"
-REQUESTS_OF_A_SLICE = 2
-"""What a slice asks at the least when it is planned: a page and its control totals."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +78,7 @@ async def finish_seeding(engine: Engine, run: Run) -> Run:
     """Send the first messages of a run whose seeding did not come to its end; else do nothing."""
     if run.seeded:
         return run
-    pieces = await engine.runs.slices(run, only_open=True)
+    pieces = await engine.runs.slices(run, only_open=True, refused=tell)
     run = await _send(engine, run, pieces)
     emit(SEEDING_FINISHED, run=run.id, slices=len(pieces))
     return run
@@ -186,12 +185,9 @@ def _slice(engine: Engine, order: Order, seeding: str, number: int, item: _Wante
 async def _not_under_way(engine: Engine, wanted: list[_Wanted], now: datetime) -> list[_Wanted]:
     """Leave out what another open run is reading right now: reading it twice would only cost quota."""
     busy: set[tuple[str, str, date, date]] = set()
-    for run in await engine.runs.runs(only_open=True):
-        for piece in await engine.runs.slices(run, only_open=True):
-            if (
-                piece.state is SliceState.OPEN
-                and now - await last_progress(engine, piece) < engine.settings.stall
-            ):
+    for run in await engine.runs.runs(only_open=True, refused=tell):
+        for piece in await engine.runs.slices(run, only_open=True, refused=tell):
+            if await _is_read(engine, piece, now):
                 busy.add((piece.scope_key, piece.metric, piece.first, piece.last))
     return [
         item
@@ -200,13 +196,26 @@ async def _not_under_way(engine: Engine, wanted: list[_Wanted], now: datetime) -
     ]
 
 
+async def _is_read(engine: Engine, piece: Slice, now: datetime) -> bool:
+    """Tell whether somebody is reading an open slice right now."""
+    try:
+        progress = await last_progress(engine, piece)
+    except UnreadableError as error:
+        # Its gate cannot be read: whoever works the slice ends it for that.
+        tell(error)
+        return False
+    return piece.state is SliceState.OPEN and now - progress < engine.settings.stall
+
+
 async def _oldest_first(engine: Engine, wanted: list[_Wanted], order: Order, most: int) -> list[_Wanted]:
     """Keep as many slices as the quota clears, those whose days were read longest ago."""
     # A failed attempt counts as well: a scope that always fails must not starve the others.
     read: Mapping[tuple[str, str, date], datetime] = {
         (pointer.metric, pointer.key, day): max(times)
         for metric in sorted({item.metric for item in wanted})
-        for day, known in (await engine.days.days(metric, order.first, order.last)).items()
+        for day, known in (
+            await engine.days.days(metric, order.first, order.last, refused=lambda _, error: tell(error))
+        ).items()
         for pointer in known.pointers
         if (
             times := [

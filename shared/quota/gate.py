@@ -7,8 +7,8 @@ A place is taken from the tenant and the scope in one batch under both ETags; wh
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, TypeVar
 
 from shared.quota.limits import Limit
 from shared.quota.places import Gate, due, pause, take, unpack_places
@@ -16,14 +16,18 @@ from shared.storage.errors import Conflict
 from shared.storage.packing import pack, unpack
 from shared.storage.rows import Insert, Operation, Replace, Row, quoted
 from shared.storage.tables import Tables
-from shared.versions import VERSION, checked
+from shared.versions import VERSION, converted, demand, reads
 
 TABLE = "CostQuota"
 PARTITION = "gates"
 TENANT = "tenant"
 RACES = 50
+CURE: Final = "restore it, or remove it: the next request writes it anew"
 
 _MICROSECOND = timedelta(microseconds=1)
+_LESS_THAN = timedelta(days=36_525)
+_NO_LATER = datetime(9000, 1, 1, tzinfo=UTC)
+"""What no gate's pauses and times reach: adding one to the other always gives a time."""
 
 T = TypeVar("T")
 
@@ -46,8 +50,20 @@ class _Held:
     booked: timedelta = timedelta()
 
 
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What a gate's row says beside its places, in microseconds."""
+
+    shift: int
+    booked: int
+    resume_at: datetime | None = None
+
+
 class QuotaGate:
-    """Hands out places. Times are the workers' own; the limits are those of the settings."""
+    """Hands out places. Times are the workers' own; the limits are those of the settings.
+
+    Whatever looks at a gate raises UnreadableError where somebody edited its row or another version wrote it.
+    """
 
     def __init__(self, tables: Tables, tenant: Sequence[Limit], scope: Sequence[Limit]) -> None:
         self._tables = tables
@@ -124,13 +140,20 @@ class QuotaGate:
 def _held(key: str, row: Row | None) -> _Held:
     if row is None:
         return _Held(key, Gate(), None)
-    value = checked(TABLE, row)
-    gate = Gate(
-        places=unpack_places(unpack("places", value)),
-        resume_at=value.get("resume_at"),
-        shift=timedelta(microseconds=value["shift"]),
-    )
-    return _Held(key, gate, row.etag, timedelta(microseconds=value["booked"]))
+    return _read_gate(row)
+
+
+@reads(TABLE, CURE)
+def _read_gate(row: Row) -> _Held:
+    said = converted(_Said, row.values, {}, packed=("places",))
+    places = unpack_places(unpack("places", row.values))
+    demand(list(places) == sorted(places), "places_0", "places out of order")
+    for time in (*places[-1:], *([said.resume_at] if said.resume_at else [])):
+        demand(time < _NO_LATER, "resume_at" if time == said.resume_at else "places_0", time)
+    shift, booked = timedelta(microseconds=said.shift), timedelta(microseconds=said.booked)
+    demand(timedelta() <= shift < _LESS_THAN, "shift", said.shift)
+    demand(timedelta() <= booked < _LESS_THAN, "booked", said.booked)
+    return _Held(row.rk, Gate(places, said.resume_at, shift), row.etag, booked)
 
 
 def _write(old: _Held, new: Gate, booked: timedelta) -> Operation:

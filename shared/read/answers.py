@@ -21,6 +21,8 @@ import msgspec
 
 READER = "Cost Management Reader 72fafb9e-0641-4937-9268-a91bfd8191a3"
 LONGEST_HINT = timedelta(hours=1)
+LONGEST_AHEAD = timedelta(days=1)
+"""How far an answer's date may lie ahead of this machine's clock: a later reading always wins."""
 
 _TRANSIENT_404 = "gtmdimensiondataprovider"
 
@@ -78,12 +80,8 @@ def classify(
 
     `headers` have lower-case names; `floor` is the least wait after a 429; `now` dates an answer without Date.
     """
-    if status == 204:  # noqa: PLR2004
-        return PageAnswer(b"", _date(headers, now))
-    if status == 200 and not body.strip():  # noqa: PLR2004
-        return Transient("TornBody", "200 without a body; no data is 204 or a body without rows")
-    if status == 200:  # noqa: PLR2004
-        return PageAnswer(body, _date(headers, now))
+    if status in {200, 204}:
+        return _page(status, body, date_of(headers) or now, now)
     hint = longest_hint(headers, now)
     if status == 429:  # noqa: PLR2004
         return Throttled(max(floor, hint or floor))
@@ -102,6 +100,17 @@ def classify(
     # A missing role is said by its code alone: the message repeats scope and identity, the cure names the role.
     cause = code if status in {401, 403} else said
     return Refused(cause, _cure(status, code, message, scope))
+
+
+def _page(status: int, body: bytes, read_at: datetime, now: datetime) -> Answer:
+    if read_at - now > LONGEST_AHEAD:
+        said = f"the answer is dated {read_at.isoformat()}, the clock of this machine says {now.isoformat()}"
+        return Transient("WrongDate", f"{said}: no later reading could ever replace this one")
+    if status == 204:  # noqa: PLR2004
+        return PageAnswer(b"", read_at)
+    if not body.strip():
+        return Transient("TornBody", "200 without a body; no data is 204 or a body without rows")
+    return PageAnswer(body, read_at)
 
 
 def longest_hint(headers: Mapping[str, str], now: datetime) -> timedelta | None:
@@ -132,11 +141,12 @@ def _hint(value: str, now: datetime) -> timedelta | None:
     return max(at - now, timedelta())
 
 
-def _date(headers: Mapping[str, str], now: datetime) -> datetime:
+def date_of(headers: Mapping[str, str]) -> datetime | None:
+    """Give the service's own time of an answer, None where it has none that can be read."""
     try:
         at = parsedate_to_datetime(headers["date"])
     except (KeyError, ValueError):
-        return now
+        return None
     return at.astimezone(UTC) if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 

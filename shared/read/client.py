@@ -1,15 +1,17 @@
 """The cost API over HTTP: one pooled client, explicit timeouts, no redirects, and a token for the ARM host alone."""
 
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import cache
 from types import TracebackType
 from typing import Protocol, Self
 
 import httpx
 
 from shared.edge import Call, Clock, Edge
-from shared.read.answers import Answer, Expired, Refused, Transient, classify
+from shared.read.answers import Answer, Expired, Refused, Transient, classify, date_of
 from shared.read.query import same_host
 
 LARGEST_BODY = 64 * 1024 * 1024
@@ -92,6 +94,12 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:300]
 
 
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Load the certificates that are trusted, once per process: it takes 100 ms."""
+    return httpx.create_ssl_context()
+
+
 class _TooLarge(Exception):  # noqa: N818 - a state, not a fault
     """The body went over the limit while it was read."""
 
@@ -114,7 +122,9 @@ class CostApi:
         self._edge = edge
         self._clock = clock
         self._floor = floor
+        self._ahead = timedelta()
         self._client = httpx.AsyncClient(
+            verify=_trusted(),
             timeout=TIMEOUT,
             follow_redirects=False,
             limits=httpx.Limits(max_connections=64, max_keepalive_connections=32),
@@ -130,6 +140,13 @@ class CostApi:
         await self._client.aclose()
         if self._tokens is not None:
             await self._tokens.close()
+
+    def service_now(self) -> datetime:
+        """Give the time by the service's clock, as far as its last answer to this process told it.
+
+        Readings are dated by the service, so what is compared with them is as well: workers' clocks differ.
+        """
+        return self._clock() + self._ahead
 
     async def post(self, url: str, body: bytes, scope: str) -> Answer:
         """Post a query.
@@ -178,7 +195,9 @@ class CostApi:
             return Transient("BodyTooLarge", f"the answer is larger than {LARGEST_BODY} bytes")
         except (httpx.TransportError, httpx.DecodingError) as error:
             return Transient("ConnectionLost", f"{type(error).__name__}: {error}")
-        return classify(status, answered, content, scope=scope, floor=self._floor, now=self._clock())
+        now = self._clock()
+        self._ahead = (date_of(answered) or now) - now
+        return classify(status, answered, content, scope=scope, floor=self._floor, now=now)
 
     @asynccontextmanager
     async def _stream(self, url: str, body: bytes, headers: dict[str, str]) -> AsyncIterator[httpx.Response]:

@@ -78,7 +78,10 @@ async def _decide(engine: Engine, piece: Slice, generation: Generation, item: Pa
         await pages.commit(engine.storage.tables, piece.partition, verdict)
     except Conflict:
         emit(PAGE_LOST_RACE, run=piece.run, slice=piece.name, page=verdict.number)
-        return (await engine.generations.load(piece.partition)).verdict
+        standing = (await engine.generations.load(piece.partition)).verdict
+        if standing is None:
+            raise
+        return standing
     return verdict
 
 

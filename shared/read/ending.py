@@ -17,6 +17,7 @@ from shared.plan.windows import Window
 from shared.registry import pages
 from shared.runs import Slice, SliceState
 from shared.storage.errors import Conflict
+from shared.versions import UnreadableError, tell
 
 RACES = 10
 LONGEST_PAUSE = timedelta(minutes=5)
@@ -71,7 +72,7 @@ async def read_again(  # noqa: PLR0913 - what the next reading needs
         return
     now = engine.clock()
     # A generation's name must sort after its predecessor's, whichever worker's clock is behind.
-    name = generation_id(max(now, _started(piece.generation) + timedelta(microseconds=1)))
+    name = generation_id(max(now, started(piece.generation) + timedelta(microseconds=1)))
     following = replace(
         piece,
         generation=name,
@@ -157,9 +158,16 @@ async def _note_days(
     that did not agree, the other days agreed and moved their pointers: nothing is noted at them.
     """
     first, last = piece.reading_first, piece.reading_last
-    known = await engine.days.of_scope(piece.metric, piece.scope_key, first, last)
-    now = engine.clock()
+    unreadable: dict[date, UnreadableError] = {}
+    known = await engine.days.of_scope(
+        piece.metric, piece.scope_key, first, last, refused=unreadable.__setitem__
+    )
+    now = engine.api.service_now()
     for day in Window(first, last).days:
+        if day in unreadable:
+            # It is not written over; the run that closes names it.
+            tell(unreadable[day])
+            continue
         told = _SCOPE_STATES[state]
         if days is not None and day not in days:
             if state is not SliceState.VANISHED:
@@ -180,5 +188,6 @@ async def follow_up(engine: Engine, run: str, seeding: str) -> None:
         await engine.send_run(RunItem(run=run))
 
 
-def _started(generation: str) -> datetime:
+def started(generation: str) -> datetime:
+    """Tell when a generation was started, by the clock of the worker that did."""
     return datetime.strptime(generation.split("Z-", maxsplit=1)[0] + "+0000", "%Y%m%dT%H%M%S%f%z")

@@ -21,6 +21,7 @@ from shared.registry.pages import Page
 from shared.runs import Slice, SliceState
 from shared.scopes import Scope
 from shared.storage.errors import Conflict
+from shared.versions import UnreadableError
 
 LOOP_CURE = (
     "the service keeps sending rows it has sent before; run again later, or set a shorter COST_WINDOW_DAYS"
@@ -30,16 +31,29 @@ LOOP_CURE = (
 async def fetch_page(engine: Engine, body: bytes) -> None:
     """Work one message of `cost-pages`.
 
+    A page, verdict, pointer or gate that cannot be read ends the slice, by name.
+
     Raises:
-        BadMessage: no such message, run, slice or page: it belongs on the poison queue.
+        BadMessage: no such message, run, slice or page, or a slice that cannot be read and so cannot be ended
+            either: it belongs on the poison queue.
     """
     item = PageItem.decode(body)
-    piece = await engine.runs.slice(item.run, item.slice)
+    try:
+        piece = await engine.runs.slice(item.run, item.slice)
+    except UnreadableError as error:
+        raise BadMessage(str(error)) from error
     if piece is None:
         raise BadMessage(f"there is no slice {item.slice} of a run {item.run}")
     if piece.state is not SliceState.OPEN or item.generation != piece.generation:
         await ending.take_up(engine, item.run, item.slice)
         return
+    try:
+        await _go_on(engine, piece, item)
+    except UnreadableError as error:
+        await ending.end(engine, charged(piece, item), SliceState.FAILED, error.cause, error.cure)
+
+
+async def _go_on(engine: Engine, piece: Slice, item: PageItem) -> None:
     generation = await engine.generations.load(piece.partition)
     if generation.entry(item.page) is not None:
         await succeed(engine, piece, generation, item.page)
@@ -54,8 +68,14 @@ async def fetch_page(engine: Engine, body: bytes) -> None:
 
 
 async def succeed(engine: Engine, piece: Slice, generation: Generation, number: int) -> None:
-    """Make sure that what follows a committed page or verdict was sent."""
+    """Make sure that what follows a committed page or verdict was sent.
+
+    Raises:
+        Conflict: there is no such page or verdict, though somebody was said to have written it.
+    """
     entry = generation.entry(number)
+    if entry is None:
+        raise Conflict(f"page {number} of {piece.partition}")
     if isinstance(entry, Page):
         # The entry may have been read before it was marked: only the row itself knows.
         if not entry.sent and not await pages.is_sent(engine.storage.tables, piece.partition, number):

@@ -1,22 +1,39 @@
 """The book of runs: every read and every change of CostRuns."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import date
+from itertools import groupby
 from typing import Any
 
 from shared.runs.model import DayTask, Run, RunStatus, Slice
-from shared.runs.rows import RUNS, TABLE, day_row, read_day, read_run, read_slice, run_row, slice_row
+from shared.runs.rows import (
+    DAY,
+    RUNS,
+    SLICE,
+    TABLE,
+    day_row,
+    read_day,
+    read_poison,
+    read_run,
+    read_slice,
+    run_row,
+    slice_row,
+)
 from shared.storage.rows import Delete, Insert, Row, quoted
 from shared.storage.tables import Tables
-from shared.versions import VERSION
+from shared.versions import VERSION, Refused, UnreadableError, readable
 
 POISON = "poison"
 BATCH = 100
 
 
 class RunBook:
-    """Reads and writes the rows of CostRuns. Every change of a row is made under the ETag it was read with."""
+    """Reads and writes the rows of CostRuns. Every change of a row is made under the ETag it was read with.
+
+    Whatever reads a row raises UnreadableError where somebody edited it or another version wrote it. Whatever
+    lists rows leaves such a row out instead where `refused` is given, and tells it.
+    """
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
@@ -41,16 +58,24 @@ class RunBook:
         return replace(run, etag=etag)
 
     async def run(self, run: str) -> Run | None:
-        """Find a run by its id."""
+        """Find a run by its id.
+
+        Raises:
+            UnreadableError: its row cannot be read.
+        """
         row = await self._tables.get(TABLE, RUNS, run)
         return None if row is None else read_run(row)
 
-    async def runs(self, *, only_open: bool = False) -> list[Run]:
-        """List runs, oldest id first."""
+    async def runs(self, *, only_open: bool = False, refused: Refused | None = None) -> list[Run]:
+        """List runs, oldest id first.
+
+        Raises:
+            UnreadableError: a run's row cannot be read, and `refused` is not given.
+        """
         condition = f"PartitionKey eq {quoted(RUNS)}"
         if only_open:
             condition += f" and status eq {quoted(RunStatus.OPEN.value)}"
-        return [read_run(row) for row in await self._tables.query(TABLE, condition)]
+        return readable(await self._tables.query(TABLE, condition), read_run, refused)
 
     async def save_run(self, run: Run) -> Run:
         """Replace a run's row.
@@ -62,13 +87,23 @@ class RunBook:
         return replace(run, etag=etag)
 
     async def slice(self, run: str, name: str) -> Slice | None:
-        """Find one slice."""
-        row = await self._tables.get(TABLE, run, f"slice|{name}")
+        """Find one slice.
+
+        Raises:
+            UnreadableError: its row cannot be read.
+        """
+        row = await self._tables.get(TABLE, run, f"{SLICE}{name}")
         return None if row is None else read_slice(row)
 
-    async def slices(self, run: Run, *, only_open: bool = False) -> list[Slice]:
-        """List the slices that the run's seeding planned, in their order."""
-        return [read_slice(row) for row in await self._rows(run, "slice", only_open=only_open)]
+    async def slices(
+        self, run: Run, *, only_open: bool = False, refused: Refused | None = None
+    ) -> list[Slice]:
+        """List the slices that the run's seeding planned, in their order.
+
+        Raises:
+            UnreadableError: a slice's row cannot be read, and `refused` is not given.
+        """
+        return readable(await self._rows(run, "slice", only_open=only_open), read_slice, refused)
 
     async def save_slice(self, item: Slice) -> Slice:
         """Replace a slice's row.
@@ -90,13 +125,23 @@ class RunBook:
             await self._tables.batch(TABLE, [Insert(row) for row in rows[start : start + BATCH]])
 
     async def day(self, run: Run, metric: str, day: date) -> DayTask | None:
-        """Find one day of a run."""
-        row = await self._tables.get(TABLE, run.id, f"day|{run.seeding}|{metric}|{day.isoformat()}")
+        """Find one day of a run.
+
+        Raises:
+            UnreadableError: its row cannot be read.
+        """
+        row = await self._tables.get(TABLE, run.id, f"{DAY}{run.seeding}|{metric}|{day.isoformat()}")
         return None if row is None else read_day(row)
 
-    async def days(self, run: Run, *, only_open: bool = False) -> list[DayTask]:
-        """List the days that the run had to publish."""
-        return [read_day(row) for row in await self._rows(run, "day", only_open=only_open)]
+    async def days(
+        self, run: Run, *, only_open: bool = False, refused: Refused | None = None
+    ) -> list[DayTask]:
+        """List the days that the run had to publish.
+
+        Raises:
+            UnreadableError: a day's row cannot be read, and `refused` is not given.
+        """
+        return readable(await self._rows(run, "day", only_open=only_open), read_day, refused)
 
     async def save_day(self, task: DayTask) -> DayTask:
         """Replace a day's row.
@@ -108,26 +153,54 @@ class RunBook:
         return replace(task, etag=etag)
 
     async def any_open(self, run: str, seeding: str) -> bool:
-        """Tell whether a slice or a day of the run is still open."""
+        """Tell whether a slice or a day of the run is still open.
+
+        One that cannot be read can never end, so nobody waits for it.
+        """
         condition = (
             f"PartitionKey eq {quoted(run)} and state eq {quoted('open')} and seeding eq {quoted(seeding)}"
         )
-        return bool(await self._tables.query(TABLE, condition, select=["state"], top=1))
+        first = await self._tables.query(TABLE, condition, top=1)
+        if not first or _any_readable(first):
+            return bool(first)
+        return _any_readable(await self._tables.query(TABLE, condition))
 
     async def keep_poison(self, queue: str, message: str, values: Mapping[str, Any]) -> None:
         """Keep the evidence of a message that could not be worked; writing it twice changes nothing."""
         row = Row(POISON, f"{queue}|{message}", {"version": VERSION, **values})
         await self._tables.upsert(TABLE, row)
 
-    async def poison(self) -> list[Row]:
-        """List the messages that could not be worked."""
-        return await self._tables.query(TABLE, f"PartitionKey eq {quoted(POISON)}")
+    async def poison(self, *, refused: Refused | None = None) -> list[Row]:
+        """List the messages that could not be worked.
+
+        Raises:
+            UnreadableError: a record cannot be read, and `refused` is not given.
+        """
+        rows = await self._tables.query(TABLE, f"PartitionKey eq {quoted(POISON)}")
+        return readable(rows, read_poison, refused)
+
+    async def names(self) -> set[str]:
+        """Name all runs, those that cannot be read included."""
+        rows = await self._tables.query(TABLE, f"PartitionKey eq {quoted(RUNS)}", select=["version"])
+        return {row.rk for row in rows}
 
     async def forget(self, run: Run) -> None:
-        """Remove a run's slices and days, then the run."""
-        rows = await self._tables.query(TABLE, f"PartitionKey eq {quoted(run.id)}", select=["kind"])
-        for start in range(0, len(rows), BATCH):
-            await self._tables.batch(TABLE, [Delete(row.pk, row.rk) for row in rows[start : start + BATCH]])
+        """Remove a run's slices and days, then the run.
+
+        Names of runs sort by their start, so what lies between this run and the one before it belongs to
+        seedings that died before they wrote their run's row, and goes as well.
+        """
+        before = max((name for name in await self.names() if name < run.id), default="")
+        condition = f"PartitionKey gt {quoted(before)} and PartitionKey le {quoted(run.id)}"
+        rows = await self._tables.query(TABLE, condition, select=["kind"])
+        for partition, group in groupby(rows, key=lambda row: row.pk):
+            if partition in {RUNS, POISON}:
+                continue
+            keys = [row.rk for row in group]
+            for start in range(0, len(keys), BATCH):
+                await self._tables.batch(
+                    TABLE, [Delete(partition, key) for key in keys[start : start + BATCH]]
+                )
         await self._tables.delete(TABLE, RUNS, run.id)
 
     async def _rows(self, run: Run, kind: str, *, only_open: bool) -> list[Row]:
@@ -138,6 +211,20 @@ class RunBook:
         if only_open:
             condition += f" and state eq {quoted('open')}"
         return await self._tables.query(TABLE, condition)
+
+
+def _any_readable(rows: Iterable[Row]) -> bool:
+    read: Callable[[Row], Slice | DayTask]
+    for row in rows:
+        read = read_slice if row.rk.startswith(SLICE) else read_day
+        if readable([row], read, _unsaid):
+            return True
+    return False
+
+
+def _unsaid(error: UnreadableError) -> None:
+    """Say nothing: whoever works the row, and whoever closes the run, says it."""
+    del error
 
 
 def _etag(etag: str | None) -> str:

@@ -1,18 +1,67 @@
 """How runs, slices and days are written as rows of CostRuns, and read from them."""
 
-from datetime import date
-from decimal import Decimal
-from typing import Any
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
 
 import msgspec
 
-from shared.runs.model import DayTask, ListedScope, Run, RunStatus, Slice, SliceState
+from shared.ledger.columns import COST_COLUMN
+from shared.messages import QUEUES
+from shared.runs.model import DayTask, ListedScope, Run, RunStatus, Slice
+from shared.scope_list import Source
+from shared.scopes import Scope
 from shared.storage.packing import pack_json, unpack_json
 from shared.storage.rows import Row
-from shared.versions import VERSION, checked
+from shared.versions import VERSION, MalformedError, converted, demand, has_packed, reads
 
 TABLE = "CostRuns"
 RUNS = "runs"
+SLICE: Final = "slice|"
+DAY: Final = "day|"
+DAY_STATES: Final = frozenset({"open", "published", "failed"})
+
+RUN_CURE: Final = "restore it, or remove it: the next run reads its days again"
+SLICE_CURE: Final = "restore it, or leave it: the next run reads its window again"
+DAY_CURE: Final = "restore it, or leave it: the next run publishes the day if it still differs"
+POISON_CURE: Final = "restore it, or remove it once you know what it was evidence of"
+
+_DAY_KEY: Final = ("seeding", "metric", "day")
+_GENERATION: Final = re.compile(r"[0-9]{8}T[0-9]{12}Z-[0-9a-f]{6}")
+"""What `shared.read.ending.generation_id` writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Poison:
+    """What every record of a poisoned message tells; later releases may tell more."""
+
+    raw: str
+    inserted_on: datetime
+    drained_at: datetime
+
+
+class _Counted(msgspec.Struct, frozen=True):
+    total: int
+    reconciled: int
+    failed: int
+
+
+class _Summary(msgspec.Struct, frozen=True):
+    """What a closed run's summary is read for."""
+
+    run_id: str
+    status: RunStatus
+    slices: _Counted
+    pages: int
+    rows_read: int
+    duplicates_dropped: int
+    generations_discarded: int
+    requests: int
+    throttled: int
+    days: list[dict[str, str]]
+    totals: dict[str, dict[str, str]]
+    failures: list[dict[str, str | None]]
 
 
 def slice_row(item: Slice) -> Row:
@@ -45,43 +94,40 @@ def slice_row(item: Slice) -> Row:
     }
     optional = {"cause": item.cause, "cure": item.cure, "not_before": item.not_before}
     values.update({name: value for name, value in optional.items() if value is not None})
-    return Row(item.run, f"slice|{item.name}", values)
+    return Row(item.run, f"{SLICE}{item.name}", values)
 
 
+@reads(TABLE, SLICE_CURE)
 def read_slice(row: Row) -> Slice:
-    """Read a slice from its row."""
-    value = checked(TABLE, row)
-    return Slice(
-        run=row.pk,
-        name=row.rk.removeprefix("slice|"),
-        seeding=value["seeding"],
-        scope=value["scope"],
-        scope_key=value["scope_key"],
-        metric=value["metric"],
-        source=value["source"],
-        grouping=tuple(value["grouping"].split(",")),
-        first=date.fromisoformat(value["first"]),
-        last=date.fromisoformat(value["last"]),
-        page_size=value["page_size"],
-        tolerance=Decimal(value["tolerance"]),
-        accept_vanished=value["accept_vanished"],
-        generation=value["generation"],
-        reading=value["reading"],
-        reading_first=date.fromisoformat(value["reading_first"]),
-        reading_last=date.fromisoformat(value["reading_last"]),
-        must_control=value["must_control"],
-        not_before=value.get("not_before"),
-        restarts=value["restarts"],
-        waiting_for=value["waiting_for"],
-        state=SliceState(value["state"]),
-        cause=value.get("cause"),
-        cure=value.get("cure"),
-        discarded=value["discarded"],
-        requests=value["requests"],
-        throttled=value["throttled"],
-        etag=row.etag,
-        touched_at=row.timestamp,
+    """Read a slice from its row.
+
+    Raises:
+        UnreadableError: the row is not one that this release writes.
+    """
+    grouping, scope = _text(row, "grouping"), _text(row, "scope")
+    demand(row.rk.startswith(SLICE), "RowKey", row.rk)
+    _text(row, "tolerance")
+    held = {**row.values, "grouping": grouping.split(",")}
+    told = {
+        "run": row.pk,
+        "name": row.rk.removeprefix(SLICE),
+        "etag": row.etag,
+        "touched_at": row.timestamp,
+    }
+    item = converted(Slice, held, told, constant={"kind": "slice"})
+    demand(all(item.grouping), "grouping", grouping)
+    demand(Scope.parse(scope).key == item.scope_key, "scope_key", item.scope_key)
+    demand(item.metric in COST_COLUMN, "metric", item.metric)
+    demand(item.source in set(Source), "source", item.source)
+    demand(item.tolerance.is_finite() and item.tolerance >= 0, "tolerance", str(item.tolerance))
+    demand(_GENERATION.fullmatch(item.generation) is not None, "generation", item.generation)
+    demand(item.first <= item.reading_first, "reading_first", item.reading_first.isoformat())
+    demand(
+        item.reading_first <= item.reading_last <= item.last, "reading_last", item.reading_last.isoformat()
     )
+    demand(item.page_size > 0, "page_size", item.page_size)
+    demand(item.reading > 0, "reading", item.reading)
+    return item
 
 
 def run_row(run: Run) -> Row:
@@ -109,28 +155,24 @@ def run_row(run: Run) -> Row:
     return Row(RUNS, run.id, values)
 
 
+@reads(TABLE, RUN_CURE)
 def read_run(row: Row) -> Run:
-    """Read a run from its row."""
-    value = checked(TABLE, row)
-    return Run(
-        id=row.rk,
-        kind=value["kind"],
-        first=date.fromisoformat(value["first"]),
-        last=date.fromisoformat(value["last"]),
-        full=value["full"],
-        seeding=value["seeding"],
-        planned=value["planned"],
-        scopes=unpack_json("scopes", value, tuple[ListedScope, ...]),
-        created_at=value["created_at"],
-        accept_vanished=value["accept_vanished"],
-        seeded=value["seeded"],
-        publishing=value["publishing"],
-        cleaned=value["cleaned"],
-        status=RunStatus(value["status"]),
-        closed_at=value.get("closed_at"),
-        summary=unpack_json("summary", value, dict[str, Any]) if "summary_0" in value else None,
-        etag=row.etag,
-    )
+    """Read a run from its row.
+
+    Raises:
+        UnreadableError: the row is not one that this release writes.
+    """
+    told = {
+        "id": row.rk,
+        "scopes": unpack_json("scopes", row.values, tuple[ListedScope, ...]),
+        "summary": _summary(row),
+        "etag": row.etag,
+    }
+    run = converted(Run, row.values, told, packed=("scopes", "summary"))
+    demand(run.first <= run.last, "last", run.last.isoformat())
+    demand((run.closed_at is None) == (run.status is RunStatus.OPEN), "status", run.status.value)
+    demand((run.summary is None) == (run.status is RunStatus.OPEN), "status", run.status.value)
+    return run
 
 
 def day_row(task: DayTask) -> Row:
@@ -144,21 +186,56 @@ def day_row(task: DayTask) -> Row:
     }
     if task.cause is not None:
         values["cause"] = task.cause
-    return Row(task.run, f"day|{task.seeding}|{task.metric}|{task.day.isoformat()}", values)
+    return Row(task.run, f"{DAY}{task.seeding}|{task.metric}|{task.day.isoformat()}", values)
 
 
+@reads(TABLE, DAY_CURE)
 def read_day(row: Row) -> DayTask:
-    """Read a day from its row."""
-    value = checked(TABLE, row)
-    _, seeding, metric, day = row.rk.split("|")
-    return DayTask(
-        run=row.pk,
-        seeding=seeding,
-        metric=metric,
-        day=date.fromisoformat(day),
-        state=value["state"],
-        cause=value.get("cause"),
-        restarts=value["restarts"],
-        etag=row.etag,
-        touched_at=row.timestamp,
-    )
+    """Read a day from its row.
+
+    Raises:
+        UnreadableError: the row is not one that this release writes.
+    """
+    parts = row.rk.removeprefix(DAY).split("|")
+    demand(row.rk.startswith(DAY) and len(parts) == len(_DAY_KEY), "RowKey", row.rk)
+    demand(row.values.get("seeding") == parts[0], "seeding", row.values.get("seeding"))
+    told = {
+        "run": row.pk,
+        **dict(zip(_DAY_KEY, parts, strict=True)),
+        "etag": row.etag,
+        "touched_at": row.timestamp,
+    }
+    held = {name: value for name, value in row.values.items() if name != "seeding"}
+    task = converted(DayTask, held, told, constant={"kind": "day"})
+    demand(task.metric in COST_COLUMN, "RowKey", row.rk)
+    demand(task.state in DAY_STATES, "state", task.state)
+    return task
+
+
+@reads(TABLE, POISON_CURE)
+def read_poison(row: Row) -> Row:
+    """Give back the record of a message that could not be worked, once it is sure that it is one.
+
+    Raises:
+        UnreadableError: the row is not one that this release writes.
+    """
+    kept = {name: row.values[name] for name in ("raw", "inserted_on", "drained_at")}
+    converted(_Poison, kept, {})
+    demand(row.rk.split("|")[0] in QUEUES, "RowKey", row.rk)
+    return row
+
+
+def _text(row: Row, name: str) -> str:
+    """Give a property that is a text, though its field is more than that."""
+    value = row.values[name]
+    if not isinstance(value, str):
+        raise MalformedError(f'has {type(value).__name__} as "{name}", text was expected')
+    return value
+
+
+def _summary(row: Row) -> dict[str, Any] | None:
+    if not has_packed("summary", row.values):
+        return None
+    # Checked for what is read of it, given whole: what else stands in it is the summary's own business.
+    unpack_json("summary", row.values, _Summary)
+    return unpack_json("summary", row.values, dict[str, Any])

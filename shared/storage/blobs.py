@@ -44,6 +44,7 @@ class BlobItem:
 
 
 Listing = list[BlobItem]
+Folders = list[str]
 
 
 class Blobs:
@@ -170,6 +171,33 @@ class Blobs:
             items += page
             if not token:
                 return items
+
+    async def folders(self, container: str, prefix: str) -> Folders:
+        """List the folders right below `prefix` (which ends in `/`): what comes next in names, up to its `/`.
+
+        Raises:
+            Missing: There is no such container.
+        """
+        found: Folders = []
+        token: str | None = None
+        while True:
+            page, token = await self._folder_page(container, prefix, token)
+            found += page
+            if not token:
+                return found
+
+    async def _folder_page(
+        self, container: str, prefix: str, token: str | None
+    ) -> tuple[Folders, str | None]:
+        async def effect() -> tuple[Folders, str | None]:
+            pages: Any = (
+                self._container(container).walk_blobs(name_starts_with=prefix, delimiter="/").by_page(token)
+            )
+            names = [str(item.name) async for item in await anext(pages)]
+            below = [name.removeprefix(prefix)[:-1] for name in names if name.endswith("/")]
+            return below, pages.continuation_token
+
+        return await through(self._edge, Call("blob", "list", f"{container}/{prefix}"), effect)
 
     async def _page(self, container: str, prefix: str, token: str | None) -> tuple[Listing, str | None]:
         """Read one page from where `token` says; a fresh iterator, so that the effect can run again."""

@@ -14,7 +14,15 @@ if TYPE_CHECKING:
 
     from azure.data.tables import TableEntity
 
-Value = str | int | bool | bytes | datetime
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A property that somebody else wrote, of a type (a Python name) that a row does not hold: never a value."""
+
+    kind: str
+
+
+Value = str | int | bool | bytes | datetime | Foreign
 
 _FORBIDDEN: Final = re.compile(r"[/\\#?\x00-\x1f\x7f-\x9f]")
 _KEY_BYTES: Final = 1024
@@ -89,6 +97,8 @@ def quoted(value: Value) -> str:
             return f"datetime'{_utc('filter', value):%Y-%m-%dT%H:%M:%S.%fZ}'"
         case str():
             return "'" + value.replace("'", "''") + "'"
+        case Foreign():
+            raise ValueError(f"nothing can be compared with a {value.kind}")
 
 
 def check_keys(pk: str, rk: str) -> None:
@@ -127,14 +137,8 @@ def to_sdk(row: Row) -> dict[str, Any]:
 
 
 def from_sdk(entity: TableEntity) -> Row:
-    """Read a row from the SDK's entity, in plain Python types.
-
-    Raises:
-        TypeError: Someone else wrote a property of a type that a row does not hold.
-    """
-    values = {
-        name: _read(name, value) for name, value in entity.items() if name not in {"PartitionKey", "RowKey"}
-    }
+    """Read a row from the SDK's entity, in plain Python types; of any other type only its name."""
+    values = {name: _read(value) for name, value in entity.items() if name not in {"PartitionKey", "RowKey"}}
     metadata: Mapping[str, Any] = entity.metadata
     timestamp = metadata.get("timestamp")
     return Row(
@@ -166,7 +170,7 @@ def _sent(name: str, value: object) -> object:
     raise TypeError(f"property {name} is of type {type(value).__name__}, which a row does not hold")
 
 
-def _read(name: str, value: object) -> Value:
+def _read(value: object) -> Value:
     match value:
         case bool() | str() | bytes() | int():
             return value
@@ -174,7 +178,7 @@ def _read(name: str, value: object) -> Value:
             return _plain(value)
         case (int() as number, _):
             return number
-    raise TypeError(f"property {name} is of type {type(value).__name__}, which a row does not hold")
+    return Foreign(type(value).__name__)
 
 
 def _plain(value: datetime) -> datetime:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import TypeVar, cast
 
 from shared.edge import Call
-from tests.crash.world import Time, dated
-from tests.fates import Answer, Fate, befall
+from tests.crash.world import Time
+from tests.fates import Answer, Fate, befall, dated
 
 T = TypeVar("T")
 

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from email.utils import format_datetime
 from random import Random
 from typing import TypeVar, cast
 
@@ -15,7 +14,7 @@ from shared.messages import DAYS, PAGES, RUNS
 from shared.plan.seed import Order, seed
 from shared.storage import Conflict, Message, Missing, Storage, StorageError, storage_connection
 from shared.worker import STEPS
-from tests.fates import Answer
+from tests.fates import Answer, dated
 from tests.faults import FaultyEdge
 from tests.laptop import AT_ONCE, fresh_storage
 
@@ -60,6 +59,8 @@ class ProcessEdge:
     faults: FaultyEdge = field(default_factory=FaultyEdge)
     received: list[tuple[str, Message]] = field(default_factory=list)
     """What was taken off a queue, whoever heard of it."""
+    onlooker: Callable[[Call], Awaitable[None]] | None = None
+    """Looks at the world after each call that had its effect, whoever heard of that."""
 
     async def __call__(self, call: Call, effect: Callable[[], Awaitable[T]]) -> T:
         self.time.pass_by()
@@ -68,16 +69,12 @@ class ProcessEdge:
             answer = await effect()
             if call.operation == "receive":
                 self.received += [(call.target, message) for message in cast("list[Message]", answer)]
+            if self.onlooker is not None:
+                await self.onlooker(call)
             return answer
 
         answer = await self.faults(call, seen)
         return cast("T", dated(cast("Answer", answer), self.time())) if call.service == "api" else answer
-
-
-def dated(answer: Answer, now: datetime) -> Answer:
-    """Date an answer of the cost API by the world's clock."""
-    status, headers, body = answer
-    return status, {**headers, "date": format_datetime(now, usegmt=True)}, body
 
 
 @dataclass
@@ -113,15 +110,22 @@ class World:
 
     async def work(self, engine: Engine) -> None:
         """Work the queues, one message after the other, until they are empty, as the Functions host does."""
-        took = True
-        while took:
-            took = False
-            for queue in (PAGES, RUNS, DAYS):
-                for message in await engine.storage.queues.receive(
-                    queue, most=32, hide_seconds=HIDDEN_SECONDS
-                ):
-                    await self._step(engine, queue, message)
-                    took = True
+        while sum([await self.work_once(engine, queue) for queue in (PAGES, RUNS, DAYS)]):
+            pass
+
+    async def work_once(self, engine: Engine, queue: str) -> int:
+        """Work what is visible in a queue, and tell how many messages that were."""
+        messages = await engine.storage.queues.receive(queue, most=32, hide_seconds=HIDDEN_SECONDS)
+        for message in messages:
+            await self._step(engine, queue, message)
+        return len(messages)
+
+    async def take(self, queue: str) -> bytes:
+        """Take the only message off a queue: whoever is given it may lose it."""
+        (message,) = await self.storage.queues.receive(queue, most=32, hide_seconds=HIDDEN_SECONDS)
+        await self.storage.queues.delete(queue, message)
+        assert message.body is not None
+        return message.body
 
     async def _step(self, engine: Engine, queue: str, message: Message) -> None:
         """Work a message; one whose step fails is visible again at once."""
@@ -140,7 +144,7 @@ class World:
 
 
 @asynccontextmanager
-async def world(tenant: Tenant, scopes: list[str], faults: Faults) -> AsyncIterator[World]:
+async def world(tenant: Tenant, scopes: list[str], faults: Faults | None = None) -> AsyncIterator[World]:
     """Make a world of a tenant, read through these scopes."""
     time = Time()
     with serve(tenant, faults) as running:

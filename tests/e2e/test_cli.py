@@ -17,6 +17,7 @@ from azure.data.tables.aio import TableServiceClient
 
 from infra.local.azurite import Azurite
 from infra.local.simulator import Faults, Metric, Running, Tenant, scope_truth, serve
+from shared.ledger.columns import LEDGER
 from shared.ledger.files import daily_path, ledger_path, manifest_path
 from shared.normalise.exact import add_by_currency, text
 from shared.staging import decode, encode
@@ -278,7 +279,7 @@ def test_verify_finds_what_was_tampered_with_taken_away_and_left_behind(laptop: 
 
 def one_digit_more(data: bytes) -> bytes:
     smallest = pl.lit("0.000000000000000001").cast(pl.Decimal(38, 18))
-    return encode(decode(data).with_columns(BilledCost=pl.col("BilledCost") + smallest))
+    return encode(decode(data, LEDGER, "it", "").with_columns(BilledCost=pl.col("BilledCost") + smallest))
 
 
 def other_total(data: bytes) -> bytes:

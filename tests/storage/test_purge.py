@@ -1,14 +1,20 @@
 """Staged pages and hashes go when nothing names them any more, and never before."""
 
+import asyncio
 from datetime import timedelta
+
+import pytest
 
 from infra.local.simulator import Metric, Tenant, restate, scope_truth
 from shared.messages import PAGES, RUNS
 from shared.purge import purge
 from shared.runs import Run, RunStatus
+from shared.storage import Row
+from tests.faults import Killed
 from tests.laptop import Laptop, laptop
 
 A_WEEK = timedelta(days=7, minutes=1)
+POISON_TIMES = ("inserted_on", "drained_at")
 RETENTION = timedelta(days=45, minutes=1)
 
 
@@ -100,3 +106,50 @@ async def test_registry_and_rows_of_a_run_go_after_the_retention_and_the_ledger_
         assert await hashes(bench) == 0
         assert await bench.engine.runs.run(run.id) is None
         assert await bench.etags() == published
+
+
+async def test_page_that_a_slow_worker_wrote_after_its_run_was_forgotten_goes_too() -> None:
+    async with laptop(small_tenant()) as bench:
+        blobs, name = bench.engine.storage.blobs, "pages/20200101T000000Z/slice/generation/000001-ab.parquet"
+        kept = f"quarantine{name[5:]}"
+        for blob in (name, kept):
+            await blobs.put("cost-staging", blob, b"late")
+        await purge(bench.engine)
+        assert [item.name for item in await blobs.list("cost-staging", "")] == [name, kept]
+
+        for ahead, left in ((A_WEEK, [kept]), (RETENTION, [])):
+            bench.clock.ahead = ahead
+            await purge(bench.engine)
+            assert [item.name for item in await blobs.list("cost-staging", "")] == left
+
+
+async def test_slices_of_a_seeding_that_died_before_its_run_go_with_the_next_run_that_is_forgotten() -> None:
+    async with laptop(small_tenant()) as bench:
+        bench.edge.kill_on("table insert CostRuns")
+        with pytest.raises(Killed):
+            await bench.seed()
+        await asyncio.sleep(1)  # names of runs sort by the second of their start
+        run = await bench.run()
+        await bench.engine.runs.keep_poison(
+            PAGES, "1", {"raw": "x", **dict.fromkeys(POISON_TIMES, bench.clock())}
+        )
+        assert len(await bench.engine.storage.tables.query("CostRuns", "kind eq 'slice'")) == 2
+
+        for ahead in (A_WEEK, RETENTION):
+            bench.clock.ahead = ahead
+            await purge(bench.engine)
+
+        assert await bench.engine.runs.run(run.id) is None
+        assert await bench.engine.storage.tables.query("CostRuns", "kind eq 'slice'") == []
+        assert len(await bench.engine.runs.poison()) == 1, "the evidence stays"
+
+
+async def test_run_whose_row_cannot_be_read_loses_no_page() -> None:
+    async with laptop(small_tenant()) as bench:
+        run = await bench.run()
+        await bench.engine.storage.tables.merge("CostRuns", Row("runs", run.id, {"version": 7}))
+        bench.clock.ahead += RETENTION
+
+        await purge(bench.engine)
+
+        assert await staged(bench, run) == 1

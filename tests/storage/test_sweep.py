@@ -1,5 +1,7 @@
 """Every run ends: what stalls is restarted, then failed by name; what is poisoned is recorded."""
 
+import base64
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -7,10 +9,15 @@ import pytest
 from infra.local.simulator import Tenant
 from shared.messages import DAYS, PAGES, POISON, RUNS, DayItem, PageItem, RunItem
 from shared.orchestrate import orchestrate
+from shared.plan.deadlines import patience
 from shared.plan.seed import Order, seed
+from shared.progress import last_page
+from shared.read.ending import started
 from shared.read.fetch_page import fetch_page
 from shared.runs import Run, RunStatus, SliceState
+from shared.storage import Row, unpack
 from shared.sweep import RESTARTS, drain, sweep
+from tests.fates import Fate
 from tests.faults import dies
 from tests.laptop import Laptop, laptop, page_message
 
@@ -260,3 +267,112 @@ async def test_drain_that_dies_after_the_record_drains_the_message_again_to_the_
 
 async def _drain(bench: Laptop) -> None:
     await drain(bench.engine)
+
+
+async def throttled_for_ever(bench: Laptop, ahead: timedelta) -> None:
+    """Let the time pass in steps in which every request is throttled and waits for its next place."""
+    end = bench.clock.ahead + ahead
+    while bench.clock.ahead < end:
+        for body in await bench.take(PAGES):
+            await fetch_page(bench.engine, body)
+        await sweep(bench.engine)
+        bench.clock.ahead += timedelta(minutes=20)
+
+
+async def test_slice_that_is_throttled_for_ever_fails_by_name_after_a_day() -> None:
+    """Waiting for the quota is progress, but not without end."""
+    async with laptop(small_tenant()) as bench:
+        run = await bench.seed()
+        bench.fault(throttle_rate=1.0, throttles_in_a_row=10_000, hint_seconds=0)
+        await throttled_for_ever(bench, timedelta(hours=23))
+        assert (await bench.slice(run)).state is SliceState.OPEN
+
+        await throttled_for_ever(bench, timedelta(hours=2))
+
+        piece = await bench.slice(run)
+        assert piece.state is SliceState.FAILED
+        assert piece.cause == "DeadlineExceeded: the service gave no page for 24 hours"
+        await bench.drain()
+        assert (await bench.closed(run)).status is RunStatus.PARTIAL
+
+
+async def test_slice_that_gets_a_page_now_and_then_has_its_day_anew() -> None:
+    async with laptop(small_tenant(), COST_PAGE_SIZE="11") as bench:
+        run = await bench.seed()
+        begun = (await bench.slice(run)).generation
+        (first,) = await bench.take(PAGES)
+        bench.clock.ahead += timedelta(hours=20)
+        await fetch_page(bench.engine, first)
+        bench.clock.ahead = timedelta()
+
+        # The page was written just now, by the storage's clock.
+        assert await last_page(bench.engine, await bench.slice(run)) > started(begun)
+
+
+async def test_patience_grows_with_what_the_quota_must_clear() -> None:
+    async with laptop(small_tenant(), COST_QUOTA_TENANT="60/m,600/h") as bench:
+        run = await bench.seed()
+
+        assert patience(run, bench.engine.settings) == timedelta(hours=24, seconds=12)
+        assert patience(replace(run, planned=1200), bench.engine.settings) == timedelta(hours=28)
+
+
+async def test_whatever_is_open_after_a_week_is_failed_and_the_run_closes() -> None:
+    async with laptop(small_tenant()) as bench:
+        reading, publishing = await bench.seed(), await read_and_planned(bench)
+        bench.clock.ahead += timedelta(days=7, minutes=1)
+
+        await sweep(bench.engine)
+        await bench.drain()
+
+        for run in (reading, publishing):
+            closed = await bench.closed(run)
+            assert closed.summary is not None
+            assert closed.status is RunStatus.PARTIAL
+            assert "DeadlineExceeded: the run is not done after 7 days" in {
+                failure["cause"] for failure in closed.summary["failures"]
+            }
+
+
+async def test_run_that_nothing_can_close_is_closed_as_it_is_after_a_week_and_a_day() -> None:
+    """Its slice cannot be read, so it can neither be worked nor ended; no other run suffers."""
+    async with laptop(small_tenant()) as bench:
+        run = await bench.seed()
+        piece = await bench.slice(run)
+        edited = Row(run.id, f"slice|{piece.name}", {"first": "no day"})
+        await bench.engine.storage.tables.merge("CostRuns", edited)
+        bench.edge.fail("table query CostDays", RuntimeError("whatever keeps it from its end"))
+        bench.clock.ahead += timedelta(days=8, minutes=1)
+
+        await sweep(bench.engine)
+
+        closed = await bench.closed(run)
+        assert closed.summary is not None
+        assert (
+            closed.summary["failures"][0]["cause"] == "DeadlineExceeded: it could not be closed within 8 days"
+        )
+
+
+async def test_run_that_resists_the_sweep_keeps_no_other_from_its_end() -> None:
+    async with laptop(small_tenant()) as bench:
+        first, second = await bench.seed(), await bench.seed()
+        await bench.take(PAGES)
+        bench.clock.ahead += A_STALL
+        bench.edge.befall("table query CostHashes", Fate.FAILS)
+
+        await sweep(bench.engine)
+
+        restarts = [(await bench.slice(run)).restarts for run in (first, second)]
+        assert sorted(restarts) == [0, 1]
+
+
+async def test_all_of_a_poisoned_message_is_kept_however_long_it_is() -> None:
+    async with laptop(small_tenant()) as bench:
+        body = bytes(range(256)) * 190
+        await poison(bench, PAGES, body)
+
+        await drain(bench.engine)
+
+        (record,) = await bench.engine.runs.poison()
+        kept = str(record.values["raw"]) + unpack("rest", record.values).decode()
+        assert base64.b64decode(kept) == body

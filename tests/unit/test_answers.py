@@ -164,3 +164,15 @@ def test_redirect_is_refused_and_names_its_target() -> None:
 
     assert isinstance(found, Refused)
     assert found.cause == "RedirectRefused: 302 to https://collector.invalid/x"
+
+
+@pytest.mark.parametrize("status", [200, 204])
+def test_page_dated_more_than_a_day_ahead_is_not_believed(status: int) -> None:
+    """A later reading always wins, so this one could not be replaced before that day."""
+    found = classify(
+        status, {"date": "Mon, 11 May 2026 12:00:01 GMT"}, b"{}", scope=SCOPE, floor=timedelta(), now=NOW
+    )
+
+    assert isinstance(found, Transient)
+    assert found.cause == "WrongDate"
+    assert "2026-05-11T12:00:01+00:00" in found.detail

@@ -1,6 +1,7 @@
 """Verifying published files: every way in which a day and its manifest can differ is found and named."""
 
 import hashlib
+import io
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -198,12 +199,25 @@ async def test_a_currency_that_only_the_manifest_knows_is_found_in_both_sums() -
 async def test_partition_columns_inside_a_file_are_found() -> None:
     frame = ledger("0.1").with_columns(subscription_id=pl.lit("b"), metric=pl.lit(METRIC))
     found = await differences(renamed(published(), B, frame))
-    assert found == [(B, "has the partition columns metric, subscription_id, which belong in the path only")]
+    said = "subscription_id should not be there, metric should not be there"
+    assert found == [(B, f"has other columns than this release writes: {said}")]
 
 
 async def test_other_columns_are_found() -> None:
     found = await differences(renamed(published(), B, ledger("0.1").drop("Tags")))
-    assert found == [(B, "has other columns than this release publishes")]
+    assert found == [(B, "has other columns than this release writes: Tags is missing")]
+
+
+async def test_a_file_of_another_version_is_found_though_its_manifest_knows_no_other() -> None:
+    rewritten = io.BytesIO()
+    ledger("0.1").write_parquet(rewritten)
+    files = published()
+    named = [
+        described(B, rewritten.getvalue(), 1) if file["path"] == B else file
+        for file in msgspec.json.decode(files[MANIFEST])["files"]
+    ]
+    found = await differences({**files, B: rewritten.getvalue(), MANIFEST: manifest(named)})
+    assert found == [(B, "has no version, so another program wrote it; this release reads 1")]
 
 
 async def test_bytes_that_are_no_parquet_are_found_even_where_the_manifest_agrees() -> None:

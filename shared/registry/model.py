@@ -1,0 +1,91 @@
+"""Sums, pages and verdicts of a generation, frozen."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+
+from shared.normalise.exact import plus
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """What the rows of one day and currency add up to: cost, quantity, and both in absolute amounts."""
+
+    cost: Decimal = Decimal(0)
+    cost_absolute: Decimal = Decimal(0)
+    quantity: Decimal = Decimal(0)
+    quantity_absolute: Decimal = Decimal(0)
+    records: int = 0
+
+    def __add__(self, other: "Sums") -> "Sums":
+        return Sums(
+            plus(self.cost, other.cost),
+            plus(self.cost_absolute, other.cost_absolute),
+            plus(self.quantity, other.quantity),
+            plus(self.quantity_absolute, other.quantity_absolute),
+            self.records + other.records,
+        )
+
+
+DaySums = Mapping[date, Mapping[str, Sums]]
+"""By day, by currency."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One committed page: what was asked, what came, where it lies. `digests` maps a day to a sum mod 2^256."""
+
+    number: int
+    cursor_in: str | None
+    cursor_out: str | None
+    read_at: datetime
+    raw_rows: int
+    duplicates: int
+    outside: int
+    staged: str | None
+    sums: DaySums
+    digests: Mapping[date, int]
+    packed: bytes
+    requests: int
+    throttled: int
+    single: bool
+    sent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DayVerdict:
+    """What a generation says of one day, and whether the control agrees."""
+
+    day: date
+    agreed: bool
+    digest: int
+    sums: Mapping[str, Sums]
+    control: Mapping[str, Sums] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The closing of a generation. `read_at` is the Date header of the answer that proved it."""
+
+    number: int
+    read_at: datetime
+    control_kind: str
+    days: tuple[DayVerdict, ...]
+    requests: int
+    throttled: int
+    decided_at: datetime
+
+
+Entry = Page | Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What a run's committed pages and verdicts cost and brought, over all its generations."""
+
+    pages: int = 0
+    rows: int = 0
+    duplicates: int = 0
+    requests: int = 0
+    throttled: int = 0

@@ -1,0 +1,144 @@
+"""Whoever reads the published files by a glob sees whole files and no cost twice, whenever a publisher dies."""
+
+import io
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import polars as pl
+import pytest
+
+from infra.local.simulator import Metric, Tenant, scope_truth
+from shared.edge import Call
+from shared.engine import Engine
+from shared.ledger.publish_day import publish_day
+from shared.ledger.verify import Finding, verify
+from shared.messages import DAYS, PAGES, RUNS
+from shared.runs import RunStatus
+from shared.sweep import sweep
+from tests.crash.choice import POINTS
+from tests.crash.published import contents, current_totals
+from tests.crash.world import FIRST_DAY, World, world
+from tests.faults import dies
+
+MOVING = "0d9a1f6e-0000-4000-8000-00000000c057"
+"""The meter of a cost that moves from one subscription to the other, back and forth."""
+
+A_STALL = timedelta(hours=1)
+
+
+@dataclass
+class Reader:
+    """Reads all there is after every write, and keeps the most that it ever saw of the moving cost."""
+
+    place: World
+    reads: int = 0
+
+    async def look(self, call: Call) -> None:
+        if not (call.operation == "put" and call.target.startswith("costs/")):
+            return
+        self.reads += 1
+        frames = {
+            name: pl.read_parquet(io.BytesIO(data))
+            for name, data in (await contents(self.place.storage)).items()
+            if name.endswith(".parquet")
+        }
+        ledger = pl.concat(frame for name, frame in frames.items() if name.startswith("ledger/"))
+        current = ledger.filter(pl.col("x_ValidTo").is_null())
+        assert (current["x_MeterId"] == MOVING).sum() <= 1, "a cost is there twice"
+        assert not current["x_RecordId"].is_duplicated().any(), "a record is there twice"
+        daily = [frame for name, frame in frames.items() if name.startswith("daily/")]
+        assert len(daily) <= 1
+
+
+def move(tenant: Tenant) -> None:
+    """Let the moving cost belong to the other subscription."""
+    day, (one, other) = tenant.days[0], tenant.subscriptions
+    at = one if any(c.line.dimensions["ResourceGuid"] == MOVING for c in tenant.charges(day, one)) else other
+    to = other if at == one else one
+    moving = [c for c in tenant.charges(day, at) if c.line.dimensions["ResourceGuid"] == MOVING]
+    charge = moving[0] if moving else tenant.charges(day, at)[0]
+    line = replace(
+        charge.line,
+        subscription=to,
+        dimensions={**charge.line.dimensions, "SubscriptionId": to, "ResourceGuid": MOVING},
+    )
+    tenant.put(day, at, [c for c in tenant.charges(day, at) if c not in moving])
+    tenant.put(day, to, [*tenant.charges(day, to), charge._replace(line=line)])
+
+
+@pytest.fixture
+async def place() -> AsyncIterator[World]:
+    """A day of two subscriptions, read through their management group."""
+    tenant = Tenant(6, subscriptions=2, days=1, rows_per_day=8, first_day=FIRST_DAY, currencies=("USD",))
+    async with world(tenant, [tenant.management_group]) as found:
+        yield found
+
+
+async def read_only(place: World, engine: Engine, name: str) -> bytes:
+    """Read the day in a run of this name, and give the message that asks for it to be published."""
+    await place.seed(engine, name)
+    for queue in (PAGES, PAGES, RUNS):
+        await place.work_once(engine, queue)
+    return await place.take(DAYS)
+
+
+async def findings(place: World) -> list[Finding]:
+    day = place.tenant.days[0]
+    return [
+        finding
+        async for checked in verify(place.storage.blobs, "costs", day, day)
+        for finding in checked.findings
+    ]
+
+
+async def demand_the_truth(place: World) -> None:
+    truth = scope_truth(place.tenant, place.tenant.management_group, Metric.ACTUAL)
+    assert await current_totals(place.storage) == {
+        (key.day, key.subscription): (total.amount, total.rows) for key, total in truth.items()
+    }
+    assert await findings(place) == []
+
+
+async def test_a_reader_sees_no_cost_twice_and_the_next_run_repairs_what_a_dead_publisher_left(
+    place: World,
+) -> None:
+    """The publisher dies at every call in turn, its message is lost, and often the cost has moved back since.
+
+    Where the cost is back where the last publication has it, nothing but the files themselves tells that a
+    publisher was there.
+    """
+    move(place.tenant)
+    async with place.process() as engine:
+        await place.seed(engine, "before")
+        await place.work(engine)
+    reader = Reader(place)
+    place.edge.onlooker = reader.look
+    at, killed, half_published = 0, True, 0
+    while killed:
+        for moves_back in (True, False) if POINTS == "all" else (at % 2 == 0,):
+            move(place.tenant)
+            async with place.process() as engine:
+                body = await read_only(place, engine, f"killed-{at}-{moves_back}")
+                place.edge.faults.kill_at(at, after=True)
+                killed = await dies(publish_day(engine, body))
+            place.edge.faults.heal()
+            half_published += bool(await findings(place))
+            if moves_back:
+                move(place.tenant)
+            async with place.process() as engine:
+                await place.seed(engine, f"next-{at}-{moves_back}")
+                await place.work(engine)
+                await demand_the_truth(place)
+        at += 1
+    assert at > 12
+    assert half_published >= 4, "verify finds a day that is published half-way"
+    assert reader.reads > 30
+
+    async with place.process() as engine:
+        for _ in range(3):
+            place.time.pass_by(A_STALL)
+            await sweep(engine)
+            await place.work(engine)
+        assert {run.status for run in await engine.runs.runs()} == {RunStatus.COMPLETE}
+    await demand_the_truth(place)
