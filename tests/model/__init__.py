@@ -1,0 +1,1 @@
+"""Models of the protocols, small enough that every state they can come to is looked at."""

@@ -1,0 +1,254 @@
+"""What one worker does: each function is one outside effect with what is decided in memory on its answer.
+
+`STEPS` names the outside effect of each place that a worker can be at; the order is that of
+`shared/ledger/publish_day.py`, `standing.py` and `partitions.py`.
+"""
+
+from collections.abc import Mapping
+
+from tests.model import publishing_runs as runs
+from tests.model.publishing_state import (
+    DAILY,
+    DONE,
+    LEDGER,
+    MANIFEST,
+    READINGS,
+    RUNS,
+    Blob,
+    Content,
+    Message,
+    Publication,
+    Scenario,
+    State,
+    Step,
+    Stepped,
+    Task,
+    Worker,
+    Wrong,
+    differs,
+    etag_of,
+    is_open,
+    with_message,
+    with_row,
+)
+
+
+def read_run_of_day(scenario: Scenario, state: State, worker: Worker) -> Stepped:
+    """Read the run's row for its list of scopes, which never changes."""
+    return state, worker._replace(at="read day")
+
+
+def read_day(scenario: Scenario, state: State, worker: Worker) -> Stepped:
+    task = state.tasks[worker.message.run]
+    if task is None or task.done:
+        return state, worker._replace(at="any open")
+    if scenario.wrong is Wrong.DAY_IS_ENDED_FIRST:
+        return state, worker._replace(at="end day", task=task)
+    return state, _from_the_start(scenario, worker._replace(task=task))
+
+
+def _from_the_start(scenario: Scenario, worker: Worker) -> Worker:
+    """Forget what was read: a lost condition starts over."""
+    first = scenario.wrong is Wrong.POINTERS_ARE_READ_FIRST
+    at = "read pointers" if first else "read publication"
+    return Worker(at, worker.message, worker.holds, task=worker.task)
+
+
+def read_publication(scenario: Scenario, state: State, worker: Worker) -> Stepped:
+    last = scenario.wrong is Wrong.BLOBS_ARE_LISTED_LAST
+    return state, worker._replace(
+        at="read pointers" if last else "list ledger", publication=state.publication
+    )
+
+
+def list_ledger(scenario: Scenario, state: State, worker: Worker) -> Stepped:
+    listed = tuple(etag_of(state.blobs[path]) for path in LEDGER)
+    return state, worker._replace(at="list daily", listed=listed)
+
+
+def list_daily(scenario: Scenario, state: State, worker: Worker) -> Stepped:
+    return state, worker._replace(at="list manifest", listed=(*worker.listed, etag_of(state.blobs[DAILY])))
+
+
+def list_manifest(scenario: Scenario, state: State, worker: Worker) -> Stepped:
+    worker = worker._replace(listed=(*worker.listed, etag_of(state.blobs[MANIFEST])))
+    if scenario.wrong in {Wrong.POINTERS_ARE_READ_FIRST, Wrong.BLOBS_ARE_LISTED_LAST}:
+        return state, _compared(scenario, worker)
+    return state, worker._replace(at="read pointers")
+
+
+def read_pointers(scenario: Scenario, state: State, worker: Worker) -> Stepped:
+    worker = worker._replace(reading=len(state.runs) - 1)
+    if scenario.wrong is Wrong.POINTERS_ARE_READ_FIRST:
+        return state, worker._replace(at="read publication")
+    if scenario.wrong is Wrong.BLOBS_ARE_LISTED_LAST:
+        return state, worker._replace(at="list ledger")
+    return state, _compared(scenario, worker)
+
+
+def _compared(scenario: Scenario, worker: Worker) -> Worker:
+    """Go on as the day stands: published already, every blob as it was left, or not."""
+    left = worker.publication is not None and worker.publication.files == worker.listed
+    looked = left or scenario.wrong is Wrong.FILES_ARE_NOT_LOOKED_AT
+    if looked and not differs(scenario, worker.reading, worker.publication):
+        return _published(scenario, worker)
+    return _reading_ledger(scenario, worker)
+
+
+def _published(scenario: Scenario, worker: Worker) -> Worker:
+    early = scenario.wrong is Wrong.DAY_IS_ENDED_FIRST
+    return Worker("any open" if early else "end day", worker.message, worker.holds, task=worker.task)
+
+
+def _reading_ledger(scenario: Scenario, worker: Worker) -> Worker:
+    """Go to the next listed partition, or, when all were read, to what has to be written."""
+    while len(worker.prior) < len(LEDGER):
+        if worker.listed[len(worker.prior)] is not None:
+            return worker._replace(at="get partition")
+        worker = worker._replace(prior=(*worker.prior, None))
+    return _planned(scenario, worker)
+
+
+def get_partition(scenario: Scenario, state: State, worker: Worker) -> Stepped:
+    path = len(worker.prior)
+    blob = state.blobs[path]
+    if blob is None or blob.etag != worker.listed[path]:
+        return state, _from_the_start(scenario, worker)
+    return state, _reading_ledger(scenario, worker._replace(prior=(*worker.prior, blob.content)))
+
+
+def _planned(scenario: Scenario, worker: Worker) -> Worker:
+    """Lay what is believed over what lies there: what changed is written, shrinking partitions first."""
+    believed: tuple[Content | None, ...] = READINGS[scenario.readings[worker.reading]]
+    unseen = scenario.wrong is Wrong.LEDGER_IS_BELIEVED_UNSEEN
+    if unseen and not differs(scenario, worker.reading, worker.publication):
+        believed = worker.prior
+    growth: list[tuple[int, int, Content]] = []
+    for path, prior in zip(LEDGER, worker.prior, strict=True):
+        content = believed[path] or ""
+        if content != (prior or ""):
+            growth.append((len(content) - len(prior or ""), path, content))
+    growth.sort(reverse=scenario.wrong is Wrong.GROWING_PARTITIONS_FIRST)
+    todo = tuple((path, content) for _, path, content in growth)
+    expected = None if worker.publication is None else worker.publication.etag
+    return _writing(worker._replace(todo=todo, prior=(), publication=None, expected=expected))
+
+
+def _writing(worker: Worker) -> Worker:
+    if worker.todo:
+        return worker._replace(at="put partition")
+    return worker._replace(at="put daily" if worker.listed[DAILY] is None else "get daily")
+
+
+def _put(scenario: Scenario, state: State, worker: Worker, path: int, content: Content) -> Stepped | None:
+    """Replace a blob under the ETag it was listed with; None if it is another by now."""
+    standing = state.blobs[path]
+    if etag_of(standing) != worker.listed[path] and scenario.wrong is not Wrong.BLOBS_WITHOUT_ETAG:
+        return None
+    blob = Blob(content, 1 if standing is None else standing.etag + 1, worker.reading)
+    older = standing is not None and standing.by > worker.reading
+    state = state._replace(blobs=with_row(state.blobs, path, blob), replaced=state.replaced or older)
+    return state, worker._replace(listed=with_row(worker.listed, path, blob.etag))
+
+
+def put_partition(scenario: Scenario, state: State, worker: Worker) -> Stepped:
+    (path, content), *later = worker.todo
+    done = _put(scenario, state, worker, path, content)
+    if done is None:
+        return state, _from_the_start(scenario, worker)
+    return done[0], _writing(done[1]._replace(todo=tuple(later)))
+
+
+def get_daily(scenario: Scenario, state: State, worker: Worker) -> Stepped:
+    blob = state.blobs[DAILY]
+    if blob is None or blob.etag != worker.listed[DAILY]:
+        return state, _from_the_start(scenario, worker)
+    same = blob.content == scenario.readings[worker.reading]
+    return state, worker._replace(at="put manifest" if same else "put daily")
+
+
+def put_daily(scenario: Scenario, state: State, worker: Worker) -> Stepped:
+    done = _put(scenario, state, worker, DAILY, scenario.readings[worker.reading])
+    if done is None:
+        return state, _from_the_start(scenario, worker)
+    return done[0], done[1]._replace(at="put manifest")
+
+
+def put_manifest(scenario: Scenario, state: State, worker: Worker) -> Stepped:
+    done = _put(scenario, state, worker, MANIFEST, scenario.readings[worker.reading])
+    if done is None:
+        return state, _from_the_start(scenario, worker)
+    return done[0], done[1]._replace(at="save publication")
+
+
+def save_publication(scenario: Scenario, state: State, worker: Worker) -> Stepped:
+    standing = state.publication
+    blind = scenario.wrong is Wrong.PUBLICATION_WITHOUT_ETAG
+    if (None if standing is None else standing.etag) != worker.expected and not blind:
+        return state, _from_the_start(scenario, worker)
+    digest = scenario.readings[worker.reading]
+    etag = 1 if standing is None else standing.etag + 1
+    older = standing is not None and standing.by > worker.reading
+    publication = Publication(digest, worker.listed, etag, worker.reading)
+    state = state._replace(publication=publication, replaced=state.replaced or older)
+    if scenario.wrong is Wrong.NO_SECOND_LOOK_AT_THE_POINTERS:
+        return state, _published(scenario, worker)
+    reading = worker.reading
+    return state, Worker("look again", worker.message, worker.holds, reading=reading, task=worker.task)
+
+
+def look_again(scenario: Scenario, state: State, worker: Worker) -> Stepped:
+    now = len(state.runs) - 1
+    if scenario.readings[now] != scenario.readings[worker.reading]:
+        return state, _from_the_start(scenario, worker)
+    return state, _published(scenario, worker)
+
+
+def end_day(scenario: Scenario, state: State, worker: Worker) -> Stepped:
+    """End the day's row; if it is another by now, what was written to it counts."""
+    run = worker.message.run
+    standing = state.tasks[run]
+    if standing is not None and standing == worker.task:
+        state = state._replace(tasks=with_row(state.tasks, run, Task(done=True)))
+    if scenario.wrong is Wrong.DAY_IS_ENDED_FIRST:
+        return state, _from_the_start(scenario, worker)
+    return state, Worker("any open", worker.message, worker.holds)
+
+
+def any_open(scenario: Scenario, state: State, worker: Worker) -> Stepped:
+    return state, worker._replace(at=DONE if is_open(state, worker.message.run) else "tell")
+
+
+def tell(scenario: Scenario, state: State, worker: Worker) -> Stepped:
+    return with_message(state, Message(RUNS, worker.message.run)), worker._replace(at=DONE)
+
+
+STEPS: Mapping[str, tuple[str, Step]] = {
+    "read run of day": ("table get CostRuns", read_run_of_day),
+    "read day": ("table get CostRuns", read_day),
+    "read publication": ("table get CostDays", read_publication),
+    "list ledger": ("blob list ledger", list_ledger),
+    "list daily": ("blob list daily", list_daily),
+    "list manifest": ("blob list manifests", list_manifest),
+    "read pointers": ("table query CostDays", read_pointers),
+    "get partition": ("blob get ledger", get_partition),
+    "put partition": ("blob put ledger", put_partition),
+    "get daily": ("blob get daily", get_daily),
+    "put daily": ("blob put daily", put_daily),
+    "put manifest": ("blob put manifests", put_manifest),
+    "save publication": ("table replace CostDays", save_publication),
+    "look again": ("table query CostDays", look_again),
+    "end day": ("table replace CostRuns", end_day),
+    "any open": ("table query CostRuns", any_open),
+    "tell": ("queue send cost-runs", tell),
+    "read run": ("table get CostRuns", runs.read_run),
+    "compare": ("table query CostDays", runs.compare),
+    "look at files": ("blob list", runs.look_at_files),
+    "plan day": ("table insert CostRuns", runs.plan_day),
+    "mark publishing": ("table replace CostRuns", runs.mark_publishing),
+    "open days": ("table query CostRuns", runs.open_days),
+    "send day": ("queue send cost-days", runs.send_day),
+    "close run": ("table replace CostRuns", runs.close_run),
+    "restart day": ("table replace CostRuns", runs.restart_day),
+}
+"""Where a worker can be: what it does there to the world outside, and what becomes of it."""
