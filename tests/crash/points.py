@@ -27,7 +27,7 @@ class Point:
 
 def tenant() -> Tenant:
     """Two subscriptions over three days, two of them settled."""
-    return Tenant(6, subscriptions=2, days=3, rows_per_day=16, first_day=FIRST_DAY, currencies=("USD",))
+    return Tenant(6, subscriptions=2, days=3, rows_per_day=9, first_day=FIRST_DAY, currencies=("USD",))
 
 
 def scopes(of: Tenant) -> list[str]:

@@ -33,7 +33,7 @@ HIDDEN_SECONDS = 3600
 SETTINGS = {
     **AT_ONCE,
     "COST_WINDOW_DAYS": "1",
-    "COST_PAGE_SIZE": "10",
+    "COST_PAGE_SIZE": "8",
     "COST_REGISTRY_DAYS": "45",
 }
 
