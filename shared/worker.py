@@ -42,7 +42,8 @@ class Worker:
         self._engine = engine
         self._at_once = at_once
         self._running: set[asyncio.Task[None]] = set()
-        self._swept = engine.clock()
+        # Never yet: what an earlier process left behind is taken up by a run of a few seconds too.
+        self._swept: datetime | None = None
         self._looked: datetime | None = None
 
     async def work(self, run_id: str, watch: Watch | None = None) -> Run:
@@ -91,7 +92,7 @@ class Worker:
                 await watch(self._engine, run)
             if run.status is not RunStatus.OPEN:
                 return run
-        if now - self._swept >= min(SWEEP_EVERY, self._engine.settings.stall):
+        if self._swept is None or now - self._swept >= min(SWEEP_EVERY, self._engine.settings.stall):
             self._swept = now
             await sweep(self._engine)
         return None

@@ -13,8 +13,8 @@ from typing import TypeVar
 T = TypeVar("T")
 
 SEED = int(os.environ.get("COST_TEST_SEED", "1"))
-POINTS = os.environ.get("COST_TEST_POINTS", "24")
-STORMS = int(os.environ.get("COST_TEST_STORMS", "24"))
+POINTS = os.environ.get("COST_TEST_POINTS", "10")
+STORMS = int(os.environ.get("COST_TEST_STORMS", "12"))
 
 
 def sample(of: Sequence[T], salt: str) -> Sequence[T]:
