@@ -28,7 +28,7 @@ from shared.read.ending import follow_up
 from shared.runs import DayTask, Run
 from shared.scopes import Scope
 from shared.staging import StagedPageMissingError
-from shared.storage.errors import Conflict
+from shared.storage.errors import Conflict, TooLarge
 from shared.versions import UnreadableError, tell
 from shared.view import lapsed, view_of
 
@@ -50,7 +50,7 @@ async def publish_day(engine: Engine, body: bytes) -> None:
         state, cause = "published", None
         try:
             await _until_won(engine, run, item.metric, item.day)
-        except (TotalError, StagedPageMissingError, UnreadableError) as error:
+        except (TotalError, StagedPageMissingError, TooLarge, UnreadableError) as error:
             state, cause = "failed", f"{type(error).__name__}: {error}"
             await engine.days.leave_unfinished(item.metric, item.day)
         # A second delivery of this message may be faster; what it wrote counts.

@@ -168,10 +168,13 @@ async def _apply(engine: Engine, piece: Slice, verdict: Verdict) -> None:
     if disagreeing and last_reading and engine.settings.publish_unreconciled:
         # What was published as reconciled is never replaced by something that is not.
         wanted += [day for day in disagreeing if not _proven(known.get(day))]
-    async with asyncio.TaskGroup() as moves:
-        for day in wanted:
-            pointer = known.get(day) or ending.blank_pointer(piece, day)
-            moves.create_task(engine.days.move(pointer, readings[day]))
+    moves = (
+        engine.days.move(known.get(day) or ending.blank_pointer(piece, day), readings[day]) for day in wanted
+    )
+    # All come to their end; then the first error is raised as it is, not in a group that hides its name.
+    for end in await asyncio.gather(*moves, return_exceptions=True):
+        if end is not None:
+            raise end
     if not disagreeing:
         await ending.end(engine, piece, SliceState.RECONCILED, None, None)
         return

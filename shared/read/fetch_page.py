@@ -5,6 +5,8 @@ the commit; only then is the next message sent, and recorded as sent. A worker t
 nothing that counts, or a committed page whose message comes back and sends the successor again.
 """
 
+from dataclasses import replace
+
 from shared.engine import Engine
 from shared.events import PAGE_COMMITTED, PAGE_LOST_RACE, SCHEMA_DRIFT, emit
 from shared.messages import BadMessage, PageItem
@@ -20,9 +22,10 @@ from shared.registry.generations import Generation
 from shared.registry.pages import Page
 from shared.runs import Slice, SliceState
 from shared.scopes import Scope
-from shared.storage.errors import Conflict
+from shared.storage.errors import Conflict, TooLarge
 from shared.versions import UnreadableError
 
+TOO_LARGE_CURE = "set a smaller COST_PAGE_SIZE, or COST_WINDOW_DAYS if the service pays no heed to it"
 LOOP_CURE = (
     "the service keeps sending rows it has sent before; run again later, or set a shorter COST_WINDOW_DAYS"
 )
@@ -188,6 +191,14 @@ async def _commit(engine: Engine, piece: Slice, page: Page) -> None:
     except Conflict:
         emit(PAGE_LOST_RACE, run=piece.run, slice=piece.name, page=page.number)
         await succeed(engine, piece, await engine.generations.load(piece.partition), page.number)
+        return
+    except TooLarge as error:
+        # It would be as large the next time.
+        cause = f"PageTooLarge: page {page.number} of {page.raw_rows} rows has no room in one entity ({error.code})"
+        cost = replace(
+            piece, requests=piece.requests + page.requests, throttled=piece.throttled + page.throttled
+        )
+        await ending.end(engine, cost, SliceState.FAILED, cause, TOO_LARGE_CURE)
         return
     emit(
         PAGE_COMMITTED,

@@ -20,7 +20,7 @@ from shared.registry.rows import (
     row_key,
     verdict_row,
 )
-from shared.storage.rows import Delete, Row, quoted
+from shared.storage.rows import Row, quoted
 from shared.storage.tables import Tables
 from shared.versions import readable, tell
 
@@ -45,8 +45,6 @@ __all__ = [
     "row_key",
     "staged_pages",
 ]
-
-BATCH = 100
 
 
 async def entries(tables: Tables, partition: str, after: int = 0) -> list[Entry]:
@@ -129,7 +127,5 @@ async def purge(tables: Tables, prefix: str) -> int:
     condition = f"PartitionKey ge {quoted(prefix)} and PartitionKey lt {quoted(prefix + '~')}"
     rows = await tables.query(TABLE, condition, select=["kind"])
     for partition, group in groupby(rows, key=lambda row: row.pk):
-        keys = [row.rk for row in group]
-        for start in range(0, len(keys), BATCH):
-            await tables.batch(TABLE, [Delete(partition, key) for key in keys[start : start + BATCH]])
+        await tables.remove(TABLE, partition, [row.rk for row in group])
     return len(rows)

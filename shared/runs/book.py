@@ -20,7 +20,8 @@ from shared.runs.rows import (
     run_row,
     slice_row,
 )
-from shared.storage.rows import Delete, Insert, Row, quoted
+from shared.storage.errors import Conflict
+from shared.storage.rows import Insert, Row, quoted
 from shared.storage.tables import Tables
 from shared.versions import VERSION, Refused, UnreadableError, readable
 
@@ -39,14 +40,15 @@ class RunBook:
         self._tables = tables
 
     async def plan(self, slices: Iterable[Slice]) -> None:
-        """Write the slices of a seeding; they count only once `open` has written the run that names it.
-
-        Raises:
-            Conflict: a slice of that name is there already.
-        """
+        """Write the slices of a seeding; they count only once `open` has written the run that names it."""
         rows = [slice_row(item) for item in slices]
         for start in range(0, len(rows), BATCH):
-            await self._tables.batch(TABLE, [Insert(row) for row in rows[start : start + BATCH]])
+            try:
+                await self._tables.batch(TABLE, [Insert(row) for row in rows[start : start + BATCH]])
+            except Conflict:
+                # A seeding's name is its own and a transaction is done whole: an earlier try of this very one was.
+                if await self._tables.get(TABLE, rows[start].pk, rows[start].rk) is None:
+                    raise
 
     async def open(self, run: Run) -> Run:
         """Write the run's row: from here on the run exists.
@@ -196,11 +198,7 @@ class RunBook:
         for partition, group in groupby(rows, key=lambda row: row.pk):
             if partition in {RUNS, POISON}:
                 continue
-            keys = [row.rk for row in group]
-            for start in range(0, len(keys), BATCH):
-                await self._tables.batch(
-                    TABLE, [Delete(partition, key) for key in keys[start : start + BATCH]]
-                )
+            await self._tables.remove(TABLE, partition, [row.rk for row in group])
         await self._tables.delete(TABLE, RUNS, run.id)
 
     async def _rows(self, run: Run, kind: str, *, only_open: bool) -> list[Row]:

@@ -32,6 +32,10 @@ _GENERATION: Final = re.compile(r"[0-9]{8}T[0-9]{12}Z-[0-9a-f]{6}")
 """What `shared.read.ending.generation_id` writes."""
 
 
+LONGEST_CAUSE: Final = 8000
+"""A property holds 32,000 characters; a cause that names a thousand things is told by its beginning."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Poison:
     """What every record of a poisoned message tells; later releases may tell more."""
@@ -92,7 +96,8 @@ def slice_row(item: Slice) -> Row:
         "requests": item.requests,
         "throttled": item.throttled,
     }
-    optional = {"cause": item.cause, "cure": item.cure, "not_before": item.not_before}
+    cause = None if item.cause is None else item.cause[:LONGEST_CAUSE]
+    optional = {"cause": cause, "cure": item.cure, "not_before": item.not_before}
     values.update({name: value for name, value in optional.items() if value is not None})
     return Row(item.run, f"{SLICE}{item.name}", values)
 
@@ -185,7 +190,7 @@ def day_row(task: DayTask) -> Row:
         "restarts": task.restarts,
     }
     if task.cause is not None:
-        values["cause"] = task.cause
+        values["cause"] = task.cause[:LONGEST_CAUSE]
     return Row(task.run, f"{DAY}{task.seeding}|{task.metric}|{task.day.isoformat()}", values)
 
 

@@ -177,6 +177,17 @@ class Tables:
 
         await through(self._edge, Call("table", "delete", table), effect, f"{table}/{pk}/{rk}")
 
+    async def remove(self, table: str, pk: str, rks: Sequence[str]) -> None:
+        """Take away rows of one partition, 100 to a transaction; those that are gone already are fine."""
+        for start in range(0, len(rks), BATCH_OPERATIONS):
+            some = rks[start : start + BATCH_OPERATIONS]
+            try:
+                await self.batch(table, [Delete(pk, rk) for rk in some])
+            except Conflict:
+                # One was gone: to another who removes them too, or to an earlier try of this very transaction.
+                for rk in some:
+                    await self.delete(table, pk, rk)
+
     async def batch(self, table: str, operations: Sequence[Operation]) -> list[str | None]:
         """Do up to 100 operations of one partition together or not at all.
 
