@@ -10,6 +10,7 @@ from random import Random
 import msgspec
 
 from infra.local.simulator import Faults, Tenant, add, restate, withdraw
+from shared.edge import Call
 from shared.engine import Engine, open_engine
 from shared.messages import DAYS, PAGES, POISON, RUNS, BadMessage
 from shared.runs import Run, RunBook
@@ -27,6 +28,7 @@ ROUNDS = 40
 SKEW_SECONDS = 300
 STALLED = timedelta(hours=1)
 MISFORTUNE = 0.03
+NAP, NAP_AT_A_WRITE, STEPS_OF_A_NAP = 0.003, 0.12, (20, 120)
 
 WEATHER = Faults(
     overlap=2,
@@ -90,6 +92,8 @@ class Storm:
     changed: int = 0
     lost: int = 0
     _sent: bool = False
+    _step: int = 0
+    _naps: dict[str, int] = field(default_factory=dict)
 
     @property
     def trace(self) -> list[str]:
@@ -160,9 +164,19 @@ class Storm:
         return choices or [self._seed]
 
     async def _let_one_go(self) -> None:
-        chosen = self.dice.choice(self.schedule.waiting)
+        chosen = self._choose()
         fate = self.dice.choice(list(Fate)) if self.dice.random() < MISFORTUNE else None
         await self._go(chosen, fate)
+
+    def _choose(self) -> Waiting:
+        """Choose a call, of whoever does not nap: a process may be paused for long, most likely at a write."""
+        self._step += 1
+        for waiting in self.schedule.waiting:
+            chance = NAP_AT_A_WRITE if is_publishing(waiting.call) else NAP
+            if self._naps.get(waiting.process, 0) < self._step and self.dice.random() < chance:
+                self._naps[waiting.process] = self._step + self.dice.randrange(*STEPS_OF_A_NAP)
+        awake = [one for one in self.schedule.waiting if self._naps.get(one.process, 0) < self._step]
+        return self.dice.choice(awake or self.schedule.waiting)
 
     async def _go(self, chosen: Waiting, fate: Fate | None = None) -> None:
         failure = self.dice.choice(failures_of(chosen.call)) if fate is Fate.FAILS else ""
@@ -170,9 +184,9 @@ class Storm:
         await self.schedule.quiet()
         call = chosen.call
         self._sent = self._sent or (call.service, call.operation) == ("queue", "send")
-        if call.service == "table" and call.target == "CostDays" and call.operation in {"insert", "replace"}:
+        if is_publishing(call) and call.service == "table":
             await self.watch.look_at_pointers()
-        if call.service == "blob" and call.operation == "put" and call.target.startswith("costs/"):
+        elif is_publishing(call):
             await self.watch.look_at_files()
 
     async def _deliver(self) -> None:
@@ -266,7 +280,7 @@ class Storm:
             await self.schedule.quiet()
             await self._collect()
             if self.schedule.waiting:
-                await self._go(self.dice.choice(self.schedule.waiting))
+                await self._go(self._choose())
             elif self.letters and self.idle:
                 await self._deliver()
             elif len(self.idle) == len(self.processes):
@@ -285,6 +299,13 @@ class Storm:
                 assert message.body is not None
                 self.letters.append(Letter(queue, message.body))
                 await queues.delete(queue, message)
+
+
+def is_publishing(call: Call) -> bool:
+    """Tell whether a call changes what is believed or published."""
+    if call.service == "table":
+        return call.target == "CostDays" and call.operation in {"insert", "replace"}
+    return call.service == "blob" and call.operation == "put" and call.target.startswith("costs/")
 
 
 @asynccontextmanager
