@@ -74,7 +74,9 @@ async def _drain_one(engine: Engine, queue: str, message: Message) -> bool:
 
 async def _drain(engine: Engine, queue: str, message: Message) -> None:
     """Keep the evidence first, then mark: a crash in between drains the message again, to the same end."""
-    cause = f"PoisonMessage: a message of {queue} was tried time and again; its step failed, or its workers died"
+    cause = (
+        f"PoisonMessage: a message of {queue} was tried time and again; its step failed, or its workers died"
+    )
     rest = message.raw[SHOWN:].encode()
     await engine.runs.keep_poison(
         queue,
