@@ -13,6 +13,7 @@ from typing import Any
 from shared.days import Day
 from shared.engine import Engine
 from shared.events import RUN_CLOSED, emit
+from shared.ledger.files import is_published
 from shared.ledger.lying import lying
 from shared.ledger.standing import left_by
 from shared.messages import BadMessage, DayItem, RunItem
@@ -65,11 +66,16 @@ async def known_days(
 
 async def _plan_days(engine: Engine, run: Run) -> Run:
     """Write a row for each day that is to be published, then mark the run as publishing."""
-    tasks = [
-        DayTask(run.id, run.seeding, metric, day)
-        for metric, days in (await known_days(engine, run, lambda _, __, error: tell(error))).items()
-        for day in await _to_publish(engine, run, metric, days)
-    ]
+    tasks: list[DayTask] = []
+
+    def refuse(metric: str, day: date, error: UnreadableError) -> None:
+        tell(error)
+        tasks.append(DayTask(run.id, run.seeding, metric, day, state="failed", cause=error.cause))
+
+    for metric, days in (await known_days(engine, run, refuse)).items():
+        tasks += [
+            DayTask(run.id, run.seeding, metric, day) for day in await _to_publish(engine, run, metric, days)
+        ]
     planned = {(task.metric, task.day) for task in await engine.runs.days(run, refused=tell)}
     try:
         await engine.runs.plan_days(task for task in tasks if (task.metric, task.day) not in planned)
@@ -92,8 +98,9 @@ async def _to_publish(engine: Engine, run: Run, metric: str, days: Mapping[date,
     for day, known in days.items():
         scopes = scope_list(run, metric, known.publication)
         view = view_of(scopes, known.pointers, engine.settings.settle)
+        found = {name: etag for name, etag in files.get(day, {}).items() if is_published(name, metric, day)}
         if differs(view, scopes, known.publication) or (
-            known.publication is not None and left_by(known.publication) != files.get(day, {})
+            known.publication is not None and left_by(known.publication) != found
         ):
             named.append(day)
     return named

@@ -5,16 +5,16 @@ as its run is open, as a day still waits to be published from it, and for seven 
 of a run that is forgotten (a worker was slow to write it) goes when it is as old.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Awaitable, Collection, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from shared.days import Day
 from shared.engine import Engine
-from shared.events import REGISTRY_PURGED, STAGED_PAGE_REMOVED, emit
+from shared.events import REGISTRY_PURGED, STAGED_PAGE_REMOVED, STEP_FAILED, emit
 from shared.registry import pages
 from shared.runs import Run, RunStatus
-from shared.storage.errors import Conflict
+from shared.storage.errors import Conflict, StorageError
 from shared.versions import UnreadableError, tell
 
 STAGED_FOR = timedelta(days=7)
@@ -30,13 +30,20 @@ async def purge(engine: Engine) -> None:
         # Listed before the runs are: one that begins in between is not taken for unknown.
         found = await engine.storage.blobs.folders(engine.settings.staging_container, folder)
         for name in sorted(set(found) - await engine.runs.names()):
-            await _remove(engine, f"{folder}{name}/", now - kept_for)
+            await _or_told(_remove(engine, f"{folder}{name}/", now - kept_for), name)
     for run in await engine.runs.runs(refused=tell):
-        try:
-            await _purge_run(engine, run, now)
-        except UnreadableError as error:
-            # Nobody knows what the day needs, so all of the run stays.
-            tell(error)
+        await _or_told(_purge_run(engine, run, now), run.id)
+
+
+async def _or_told(step: Awaitable[None], run: str) -> None:
+    """Purge what is of one run; what resists (a blob that may not be deleted) harms no other."""
+    try:
+        await step
+    except UnreadableError as error:
+        # Nobody knows what the day needs, so all of the run stays.
+        tell(error)
+    except StorageError as error:
+        emit(STEP_FAILED, run=run, cause=f"{type(error).__name__}: {error}")
 
 
 async def _purge_run(engine: Engine, run: Run, now: datetime) -> None:
@@ -69,8 +76,9 @@ async def _remove(
     container = engine.settings.staging_container
     for blob in await engine.storage.blobs.list(container, prefix):
         piece, _, rest = blob.name.removeprefix(prefix).partition("/")
-        if (piece, rest.partition("/")[0]) not in needed and blob.last_modified < before:
-            await engine.storage.blobs.delete(container, blob.name)
+        if (piece, rest.partition("/")[0]) in needed or blob.last_modified >= before:
+            continue
+        if await engine.storage.blobs.delete(container, blob.name):
             emit(STAGED_PAGE_REMOVED, blob=blob.name)
 
 

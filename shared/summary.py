@@ -38,7 +38,11 @@ async def summarise(
     totals: dict[str, list[Mapping[str, Decimal]]] = {}
     failures = [_failure(piece) for piece in pieces if piece.state is not SliceState.RECONCILED]
     failures += [_run_failure(run, error.cause, error.cure) for error in refused]
-    failures += [_day_failure(metric, day, error.cause, error.cure) for metric, day, error in unreadable]
+    failures += [
+        _day_failure(metric, day, error.cause, error.cure)
+        for metric, day, error in unreadable
+        if (metric, day) not in tasks
+    ]
     if len(pieces) < run.planned and not refused:
         failures.append(
             _run_failure(run, f"SlicesMissing: {len(pieces)} of {run.planned} are left", LOST_CURE)

@@ -6,10 +6,8 @@ named cause. It finishes seedings, drains the poison queues into recorded states
 and removes staged pages that nothing names any more.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from shared.engine import Engine
 from shared.events import DAY_RESTARTED, POISON_DRAINED, SLICE_RESTARTED, STEP_FAILED, emit
@@ -22,9 +20,11 @@ from shared.purge import purge
 from shared.read import ending
 from shared.registry.pages import next_number
 from shared.runs import DayTask, Run, RunStatus, Slice, SliceState
+from shared.runs.book import poison_key
 from shared.storage.errors import Conflict
 from shared.storage.packing import pack
 from shared.storage.queues import Message
+from shared.storage.rows import Row
 from shared.summary import abandoned
 from shared.versions import UnreadableError, tell
 
@@ -43,9 +43,11 @@ async def sweep(engine: Engine) -> None:
     """Sweep once."""
     await drain(engine)
     now = engine.clock()
-    for run in await engine.runs.runs(only_open=True, refused=tell):
+    runs = await engine.runs.runs(only_open=True, refused=tell)
+    longest = patience(sum(run.planned for run in runs), engine.settings)
+    for run in runs:
         try:
-            await _sweep_run(engine, run, now)
+            await _sweep_run(engine, run, now, longest)
         except Exception as error:  # noqa: BLE001 - a run that resists must not keep the others from their ends
             emit(STEP_FAILED, run=run.id, cause=f"{type(error).__name__}: {error}")
     await purge(engine)
@@ -98,18 +100,19 @@ async def _drain(engine: Engine, queue: str, message: Message) -> None:
             await _fail_day(engine, DayItem.decode(message.body), cause)
         else:
             # Copies of one message that failed in the same outage are one failure.
-            before = [
-                row for row in await engine.runs.poison(refused=tell) if _failed_before(row.values, message)
-            ]
+            kept = await engine.runs.poison(refused=tell)
+            before = [row for row in kept if _failed_before(row, queue, message)]
             await _fail_run(engine, RunItem.decode(message.body), cause, again=bool(before))
     except (BadMessage, UnreadableError):
         # It names nothing, or what cannot be read: the record is all there is to keep.
         return
 
 
-def _failed_before(kept: Mapping[str, Any], message: Message) -> bool:
-    """Tell whether the same message was drained already before this one was sent."""
-    return bool(kept["raw"] == message.raw[:SHOWN] and kept["drained_at"] < message.inserted_on)
+def _failed_before(kept: Row, queue: str, message: Message) -> bool:
+    """Tell whether the same message was drained before this one came, both by the storage's clock."""
+    if kept.rk == poison_key(queue, message.id) or kept.timestamp is None:
+        return False
+    return kept.values["raw"] == message.raw[:SHOWN] and kept.timestamp < message.inserted_on
 
 
 async def _fail_page(engine: Engine, item: PageItem, cause: str) -> None:
@@ -149,7 +152,7 @@ async def _end_day(engine: Engine, run: Run, task: DayTask, cause: str) -> None:
     await ending.follow_up(engine, run.id, run.seeding)
 
 
-async def _sweep_run(engine: Engine, run: Run, now: datetime) -> None:
+async def _sweep_run(engine: Engine, run: Run, now: datetime, longest: timedelta) -> None:
     if is_lost(run, now):
         cause = f"DeadlineExceeded: it could not be closed within {(RUN_DEADLINE + GRACE).days} days"
         await close_run(engine, run, abandoned(run, cause))
@@ -159,24 +162,22 @@ async def _sweep_run(engine: Engine, run: Run, now: datetime) -> None:
     pieces = await engine.runs.slices(run, only_open=True, refused=tell)
     for piece in pieces:
         try:
-            await _sweep_slice(engine, run, piece, now)
+            await _sweep_slice(engine, run, piece, now, longest)
         except UnreadableError as error:
             await ending.end(engine, piece, SliceState.FAILED, error.cause, error.cure)
     if pieces:
         return
     tasks = await engine.runs.days(run, only_open=True, refused=tell)
     for task in tasks:
-        if is_overdue(run, now):
-            await _end_day(engine, run, task, OVERDUE)
-        elif task.touched_at is None or now - task.touched_at > engine.settings.stall:
+        # Its restarts bound it: it must not fail for the time that the slices took.
+        if task.touched_at is None or now - task.touched_at > engine.settings.stall:
             await _restart_day(engine, run, task)
     if not tasks:
         # Its last end was never told to the orchestrator, or the orchestrator died: it may look again.
         await engine.send_run(RunItem(run=run.id))
 
 
-async def _sweep_slice(engine: Engine, run: Run, piece: Slice, now: datetime) -> None:
-    longest = patience(run, engine.settings)
+async def _sweep_slice(engine: Engine, run: Run, piece: Slice, now: datetime, longest: timedelta) -> None:
     if is_overdue(run, now):
         await ending.end(engine, piece, SliceState.FAILED, OVERDUE, STALL_CURE)
     elif now - await last_page(engine, piece) > longest:

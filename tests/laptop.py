@@ -111,7 +111,11 @@ class Laptop:
             yield engine, edge
 
     async def seed(self, *only: str, accept_vanished: bool = False, days: int | None = None) -> Run:
-        """Seed a run over the tenant's days (the first `days` of them), for all scopes or `only` these."""
+        """Seed a run over the tenant's days (the first `days` of them), for all scopes or `only` these.
+
+        Each run begins in a second of its own: the service dates its answers no finer.
+        """
+        self.clock.ahead += timedelta(seconds=1)
         asked = self.tenant.days[:days]
         return await seed(
             self.engine,

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from shared.engine import Engine
 from shared.registry.pages import counts
 from shared.runs import Run, RunStatus, SliceState
+from shared.versions import tell
 
 EVERY = timedelta(seconds=2)
 SHARE = 20
@@ -31,9 +32,9 @@ class Standing:
 
 async def standing_of(engine: Engine, run: Run) -> Standing:
     """Read how far a run has come."""
-    pieces = await engine.runs.slices(run)
+    pieces = await engine.runs.slices(run, refused=tell)
     counted = await counts(engine.storage.tables, f"{run.id}|{run.seeding}-")
-    tasks = await engine.runs.days(run) if run.publishing else None
+    tasks = await engine.runs.days(run, refused=tell) if run.publishing else None
     return Standing(
         slices_ended=sum(piece.state is not SliceState.OPEN for piece in pieces),
         slices_total=run.planned,

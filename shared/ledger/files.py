@@ -62,6 +62,14 @@ def schema_of(path: str) -> Mapping[str, pl.DataType]:
     return DAILY if path.startswith(DAILY_PREFIX) else LEDGER
 
 
+def is_published(name: str, metric: str, day: date) -> bool:
+    """Tell whether a day may have a file of this name: what else lies there is nobody's business but `verify`'s."""
+    if name in {daily_path(metric, day), manifest_path(metric, day)}:
+        return True
+    subscription = name.removeprefix(f"{ledger_prefix(metric, day)}{SUBSCRIPTION}").removesuffix(f"/{DATA}")
+    return "/" not in subscription and name == ledger_path(metric, day, subscription)
+
+
 class PublishedFiles:
     """One day's blobs in the container of published files."""
 
@@ -74,7 +82,7 @@ class PublishedFiles:
         found: list[BlobItem] = []
         for prefix in (ledger_prefix(metric, day), daily_path(metric, day), manifest_path(metric, day)):
             found.extend(await self._blobs.list(self._container, prefix))
-        return Listing({item.name: item.etag for item in found})
+        return Listing({item.name: item.etag for item in found if is_published(item.name, metric, day)})
 
     async def read(self, listing: Listing, path: str) -> tuple[pl.DataFrame, PublishedFile]:
         """Read a listed Parquet file.

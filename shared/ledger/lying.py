@@ -10,10 +10,11 @@ async def lying(
 ) -> dict[date, dict[str, str]]:
     """List the files of the days from `first` to `last`: their ETags by name; a day without any is absent.
 
-    One listing for each month and kind of file: a call for each day would be thirty times as many.
+    One listing for each month (or day, where there is only one) and kind of file: a call for each day would be
+    thirty times as many.
     """
     found: dict[date, dict[str, str]] = {}
-    for month in _months(first, last):
+    for month in _months(first, last) if first < last else [first.isoformat()]:
         for prefix in (
             f"ledger/metric={metric}/usage_date=",
             f"daily/metric={metric}/usage_date=",

@@ -7,9 +7,9 @@ from datetime import datetime
 import polars as pl
 
 from shared.days import PublishedFile
-from shared.ledger.classify import Restatement, restate
+from shared.ledger.classify import NEW, RESHAPED, RETRACTED, Restatement, restate
 from shared.ledger.columns import LEDGER, PAYLOAD
-from shared.ledger.files import PublishedFiles, ledger_path
+from shared.ledger.files import Listing, PublishedFiles, ledger_path
 from shared.ledger.standing import Standing
 
 _CURRENT = pl.col("x_ValidTo").is_null()
@@ -25,9 +25,19 @@ class Partition:
     restated: Restatement
 
     @property
-    def growth(self) -> int:
-        """How many current rows more it will have."""
-        return len(self.restated.frame.filter(_CURRENT)) - len(self.prior.filter(_CURRENT))
+    def loses(self) -> bool:
+        """Whether a cost leaves it, which another partition may get."""
+        return self.restated.counts[RETRACTED] + self.restated.counts[RESHAPED] > 0
+
+    @property
+    def gains(self) -> bool:
+        """Whether a cost comes to it, which another partition may lose."""
+        return self.restated.counts[NEW] + self.restated.counts[RESHAPED] > 0
+
+    def without_gains(self, as_of: datetime) -> pl.DataFrame:
+        """Give it as it should be, less what comes with this publication."""
+        comes = _CURRENT & (pl.col("x_ValidFrom") == as_of) & pl.col("x_Change").is_in([NEW, RESHAPED])
+        return self.restated.frame.filter(~comes)
 
 
 def lay_over(
@@ -65,21 +75,28 @@ def lay_over(
 
 
 async def write(
-    files: PublishedFiles, standing: Standing, partitions: Sequence[Partition]
+    files: PublishedFiles, standing: Standing, partitions: Sequence[Partition], as_of: datetime
 ) -> list[PublishedFile]:
-    """Write what changed, shrinking partitions first, and describe all partitions by subscription.
+    """Write what changed, what loses costs before what gains some, and describe all partitions by subscription.
 
     A cost that moves between subscriptions may be missing for a moment to whoever reads by a glob; it is never
-    there twice.
+    there twice. So a partition that both loses and gains, while another loses too, is written twice: first
+    without what comes.
 
     Raises:
         Conflict: somebody else wrote one of them since they were listed.
     """
-    described: dict[str, PublishedFile] = {}
-    for part in sorted(partitions, key=lambda part: (part.growth, part.subscription)):
+    listing, described = standing.listing, {}
+    losing = [part for part in partitions if part.loses]
+    if len(losing) > 1:
+        for part in (part for part in losing if part.gains):
+            path = ledger_path(standing.metric, standing.day, part.subscription)
+            file = await files.write(listing, path, part.without_gains(as_of))
+            listing = Listing({**listing.etags, path: file.etag})
+    for part in sorted(partitions, key=lambda part: (not part.loses, part.gains, part.subscription)):
         if part.restated.changed or part.file is None:
             path = ledger_path(standing.metric, standing.day, part.subscription)
-            described[part.subscription] = await files.write(standing.listing, path, part.restated.frame)
+            described[part.subscription] = await files.write(listing, path, part.restated.frame)
         else:
             described[part.subscription] = part.file
     return [described[subscription] for subscription in sorted(described)]

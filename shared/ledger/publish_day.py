@@ -92,17 +92,19 @@ async def _publish(engine: Engine, run: Run, metric: str, day: date) -> None:
     if standing.is_published:
         emit(DAY_UNCHANGED, run=run.id, metric=metric, day=day.isoformat())
         return
-    standing.demand_history(engine.settings.container, engine.settings.settle)
+    standing.demand_pointers()
     ledger, described = await ledger_of(files, standing)
     beliefs = await believed(engine, standing, ledger)
     as_of = standing.as_of(ledger)
     settled = standing.settled_at(as_of, engine.settings.settle)
+    if settled:
+        standing.demand_history(engine.settings.container)
     owned = _assign(standing, beliefs.rows, engine.settings.settle)
     rows = beliefs.rows.filter(owned.owned)
     beliefs.demand_no_gap(ledger, rows)
     partitions = lay_over(standing, ledger, described, rows, as_of=as_of, settled=settled)
     totals_of_day = _totals_of_day(standing, partitions)
-    written = await write(files, standing, partitions)
+    written = await write(files, standing, partitions, as_of)
     if totals_of_day is not None:
         written.append(await _write_daily(files, standing, totals_of_day))
     publication = Publication(

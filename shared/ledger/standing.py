@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta
 import polars as pl
 
 from shared.days import Pointer, Publication, PublishedFile
-from shared.days.rows import PUBLICATION, partition
+from shared.days.rows import PUBLICATION, SCOPE, TABLE, partition
 from shared.engine import Engine
 from shared.ledger.files import Listing, PublishedFiles, manifest_path
 from shared.runs import Run
@@ -61,16 +61,27 @@ class Standing:
             digest for _, digest, _, _ in self.publication.view.values()
         )
 
-    def demand_history(self, container: str, settle: timedelta) -> None:
+    def demand_pointers(self) -> None:
+        """Make sure that every reading that was published still has its pointer: nobody but a person removes one.
+
+        Raises:
+            UnreadableError: a pointer is gone; without it, its scope's cost would be withdrawn.
+        """
+        view = {} if self.publication is None else self.publication.view
+        for key, (path, digest, _, _) in view.items():
+            pointer = self.pointers.get(key)
+            if digest and (pointer is None or pointer.reading is None):
+                keys = f"{partition(self.metric, self.day)}, {SCOPE}{key}"
+                cure = f"restore it, or let `run` read {path} on that day"
+                raise UnreadableError(f"{TABLE} entity ({keys})", "is gone, its reading was published", cure)
+
+    def demand_history(self, container: str) -> None:
         """Make sure that no ledger file of a settled day was taken away: its history stands nowhere else.
 
         Raises:
             UnreadableError: a file that was published is gone.
         """
-        publication = self.publication
-        if publication is None or not self.settled_at(publication.as_of, settle):
-            return
-        for file in publication.files:
+        for file in () if self.publication is None else self.publication.files:
             if file.path.startswith("ledger/") and file.path not in self.listing.etags:
                 raise UnreadableError(
                     f"{container}/{file.path}",

@@ -13,7 +13,7 @@ import msgspec
 import polars as pl
 
 from shared.ledger.columns import COST_COLUMN
-from shared.ledger.files import CURE, PublishedFiles, daily_path, manifest_path, schema_of
+from shared.ledger.files import CURE, daily_path, manifest_path, schema_of
 from shared.ledger.lying import lying
 from shared.ledger.manifest import VERSION
 from shared.normalise.decimals import money_sum
@@ -74,15 +74,18 @@ async def verify(blobs: Blobs, container: str, first: date, last: date) -> Async
 
 
 async def _until_still(blobs: Blobs, container: str, metric: str, day: date) -> CheckedDay:
-    files = PublishedFiles(blobs, container)
-    before = await files.list(metric, day)
+    before = await _lying(blobs, container, metric, day)
     for _ in range(LOOKS):
-        checked = await _Comparison(blobs, container, metric, day).compare(before.etags)
-        after = await files.list(metric, day)
+        checked = await _Comparison(blobs, container, metric, day).compare(before)
+        after = await _lying(blobs, container, metric, day)
         if not checked.findings or after == before:
             break
         before = after
     return checked
+
+
+async def _lying(blobs: Blobs, container: str, metric: str, day: date) -> dict[str, str]:
+    return (await lying(blobs, container, metric, day, day)).get(day, {})
 
 
 @dataclass(slots=True)
@@ -100,13 +103,13 @@ class _Comparison:
     daily: Mapping[str, Decimal] = field(default_factory=dict)
     complete: bool = True
 
-    async def compare(self, lying: Collection[str]) -> CheckedDay:
-        """Compare the day whose blobs were listed as `lying`."""
+    async def compare(self, listed: Collection[str]) -> CheckedDay:
+        """Compare the day whose blobs were listed so."""
         path = manifest_path(self.metric, self.day)
         blob = await self.blobs.get(self.container, path)
         if blob is None:
             return self._checked(
-                Finding(name, "lies there though its day has no manifest") for name in sorted(lying)
+                Finding(name, "lies there though its day has no manifest") for name in sorted(listed)
             )
         try:
             manifest = _read(blob.data, self.metric, self.day)
@@ -115,7 +118,7 @@ class _Comparison:
         findings = [finding for file in manifest.files for finding in await self._file(file)]
         named = {file.path for file in manifest.files}
         findings += [
-            Finding(name, "lies there unnamed by its manifest") for name in sorted({*lying} - named - {path})
+            Finding(name, "lies there unnamed by its manifest") for name in sorted({*listed} - named - {path})
         ]
         if self.complete:
             findings += self._sums(path, manifest.totals)

@@ -11,7 +11,7 @@ from shared.runs import Run
 from shared.settings import Settings
 
 PATIENCE = timedelta(hours=24)
-"""How long a reading may go without a page, the time aside in which the quota serves the run's other slices."""
+"""How long a reading may go without a page, the time aside in which the quota serves the slices of all open runs."""
 
 RUN_DEADLINE = timedelta(days=7)
 """What is still open of a run then is failed; its days are read again by the next."""
@@ -20,10 +20,10 @@ GRACE = timedelta(days=1)
 """A run that could not be closed in order even then is closed as it is."""
 
 
-def patience(run: Run, settings: Settings) -> timedelta:
-    """Tell how long a slice of this run may go without a page."""
+def patience(planned: int, settings: Settings) -> timedelta:
+    """Tell how long a slice may go without a page while so many slices share the quota."""
     each = max(limit.per / limit.count for limit in settings.quota_tenant)
-    return PATIENCE + run.planned * REQUESTS_OF_A_SLICE * each
+    return PATIENCE + planned * REQUESTS_OF_A_SLICE * each
 
 
 def is_overdue(run: Run, now: datetime) -> bool:

@@ -103,6 +103,11 @@ async def end(
     `days` are those that the state is about, all of the reading where they are not given.
     """
     if state is not SliceState.RECONCILED:
+        standing = await engine.runs.slice(piece.run, piece.name)
+        if standing is None or (standing.state, standing.generation) != (SliceState.OPEN, piece.generation):
+            # Another worker brought it to its end: what failed here says nothing about its days.
+            await take_up(engine, piece.run, piece.name)
+            return
         await _note_days(engine, piece, state, cause or "", days)
     if not await _save(engine, replace(piece, state=state, cause=cause, cure=cure), piece.generation):
         return

@@ -169,7 +169,7 @@ class RunBook:
 
     async def keep_poison(self, queue: str, message: str, values: Mapping[str, Any]) -> None:
         """Keep the evidence of a message that could not be worked; writing it twice changes nothing."""
-        row = Row(POISON, f"{queue}|{message}", {"version": VERSION, **values})
+        row = Row(POISON, poison_key(queue, message), {"version": VERSION, **values})
         await self._tables.upsert(TABLE, row)
 
     async def poison(self, *, refused: Refused | None = None) -> list[Row]:
@@ -209,6 +209,11 @@ class RunBook:
         if only_open:
             condition += f" and state eq {quoted('open')}"
         return await self._tables.query(TABLE, condition)
+
+
+def poison_key(queue: str, message: str) -> str:
+    """Name the record of a poisoned message of a queue."""
+    return f"{queue}|{message}"
 
 
 def _any_readable(rows: Iterable[Row]) -> bool:

@@ -1,6 +1,5 @@
 """Staged pages and hashes go when nothing names them any more, and never before."""
 
-import asyncio
 from datetime import timedelta
 
 import pytest
@@ -128,7 +127,6 @@ async def test_slices_of_a_seeding_that_died_before_its_run_go_with_the_next_run
         bench.edge.kill_on("table insert CostRuns")
         with pytest.raises(Killed):
             await bench.seed()
-        await asyncio.sleep(1)  # names of runs sort by the second of their start
         run = await bench.run()
         await bench.engine.runs.keep_poison(
             PAGES, "1", {"raw": "x", **dict.fromkeys(POISON_TIMES, bench.clock())}
