@@ -142,9 +142,10 @@ class Worker:
             await self._poison(queue, lease.message)
         except Exception as error:  # noqa: BLE001 - as the host does: whatever a step raises is one failed try
             emit(STEP_FAILED, queue=queue, message=message.id, cause=f"{type(error).__name__}: {error}")
-            # An outage must not use up a message's tries in seconds: the pauses grow to minutes.
-            pause = 1 << min(message.dequeue_count + 2, 7) if isinstance(error, Unavailable) else 1
-            await queues.renew(queue, lease.message, pause)
+            # An outage must not use up a message's tries in seconds: the pauses grow, to minutes by default.
+            growing = self._engine.settings.retry_delay * (2 << min(message.dequeue_count, 5))
+            pause = growing.total_seconds() if isinstance(error, Unavailable) else 0
+            await queues.renew(queue, lease.message, max(pause, 1))
         else:
             await queues.delete(queue, lease.message)
 
