@@ -23,14 +23,14 @@ STAGED_FOR = timedelta(days=7)
 async def purge(engine: Engine) -> None:
     """Remove what is past its time."""
     now = engine.clock()
-    for folder, kept_for in (
-        ("pages/", STAGED_FOR),
-        ("quarantine/", timedelta(days=engine.settings.registry_days)),
-    ):
-        # Listed before the runs are: one that begins in between is not taken for unknown.
-        found = await engine.storage.blobs.folders(engine.settings.staging_container, folder)
-        for name in sorted(set(found) - await engine.runs.names()):
-            await _or_told(_remove(engine, f"{folder}{name}/", now - kept_for), name)
+    blobs, container = engine.storage.blobs, engine.settings.staging_container
+    kept_for = {"pages/": STAGED_FOR, "quarantine/": timedelta(days=engine.settings.registry_days)}
+    # Listed before the runs are: one that begins in between is not taken for unknown.
+    found = {folder: await blobs.folders(container, folder) for folder in kept_for}
+    names = await engine.runs.names()
+    for folder, span in kept_for.items():
+        for name in sorted(set(found[folder]) - names):
+            await _or_told(_remove(engine, f"{folder}{name}/", now - span), name)
     for run in await engine.runs.runs(refused=tell):
         await _or_told(_purge_run(engine, run, now), run.id)
 

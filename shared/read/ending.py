@@ -103,8 +103,7 @@ async def end(
     `days` are those that the state is about, all of the reading where they are not given.
     """
     if state is not SliceState.RECONCILED:
-        standing = await engine.runs.slice(piece.run, piece.name)
-        if standing is None or (standing.state, standing.generation) != (SliceState.OPEN, piece.generation):
+        if await _still_open(engine, piece, piece.generation) is None:
             # Another worker brought it to its end: what failed here says nothing about its days.
             await take_up(engine, piece.run, piece.name)
             return
@@ -133,14 +132,22 @@ async def _save(engine: Engine, following: Slice, generation: str) -> bool:
         try:
             await engine.runs.save_slice(following)
         except Conflict:
-            standing = await engine.runs.slice(following.run, following.name)
-            if standing is None or (standing.state, standing.generation) != (SliceState.OPEN, generation):
+            standing = await _still_open(engine, following, generation)
+            if standing is None:
                 await take_up(engine, following.run, following.name)
                 return False
             following = replace(following, etag=standing.etag)
         else:
             return True
     raise Conflict(f"slice {following.name} of {following.run}")
+
+
+async def _still_open(engine: Engine, piece: Slice, generation: str) -> Slice | None:
+    """Read a slice as it stands, None where it has ended or gone on to another generation."""
+    standing = await engine.runs.slice(piece.run, piece.name)
+    if standing is None or (standing.state, standing.generation) != (SliceState.OPEN, generation):
+        return None
+    return standing
 
 
 async def take_up(engine: Engine, run: str, name: str) -> None:

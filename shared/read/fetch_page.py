@@ -5,8 +5,6 @@ the commit; only then is the next message sent, and recorded as sent. A worker t
 nothing that counts, or a committed page whose message comes back and sends the successor again.
 """
 
-from dataclasses import replace
-
 from shared.engine import Engine
 from shared.events import PAGE_COMMITTED, PAGE_LOST_RACE, SCHEMA_DRIFT, emit
 from shared.messages import BadMessage, PageItem
@@ -195,10 +193,7 @@ async def _commit(engine: Engine, piece: Slice, page: Page) -> None:
     except TooLarge as error:
         # It would be as large the next time.
         cause = f"PageTooLarge: page {page.number} of {page.raw_rows} rows has no room in one entity ({error.code})"
-        cost = replace(
-            piece, requests=piece.requests + page.requests, throttled=piece.throttled + page.throttled
-        )
-        await ending.end(engine, cost, SliceState.FAILED, cause, TOO_LARGE_CURE)
+        await ending.end(engine, charged(piece, page), SliceState.FAILED, cause, TOO_LARGE_CURE)
         return
     emit(
         PAGE_COMMITTED,

@@ -16,6 +16,7 @@ from shared.messages import PageItem
 from shared.quota.gate import Turn
 from shared.read import ending
 from shared.read.answers import Transient
+from shared.registry.pages import Page
 from shared.runs import Slice, SliceState
 from shared.storage.errors import Conflict
 
@@ -38,7 +39,7 @@ async def take_turn(engine: Engine, piece: Slice, item: PageItem) -> PageItem | 
     return msgspec.structs.replace(item, requests=item.requests + 1)
 
 
-def charged(piece: Slice, item: PageItem) -> Slice:
+def charged(piece: Slice, item: PageItem | Page) -> Slice:
     """Give the slice with what this item cost: for items that end in no committed page, which would count it."""
     return replace(piece, requests=piece.requests + item.requests, throttled=piece.throttled + item.throttled)
 
