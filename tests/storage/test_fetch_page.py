@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from infra.local.simulator import DEFAULT_TOKEN, Metric, Tenant, scope_truth
+from shared.days import ScopeState
 from shared.edge import Call
-from shared.messages import PAGES, BadMessage, PageItem
+from shared.messages import PAGES, RUNS, BadMessage, PageItem
 from shared.read.fetch_page import fetch_page
 from shared.registry import pages
 from shared.registry.pages import Page, Verdict
@@ -407,3 +408,30 @@ async def test_message_of_an_ended_slice_tells_the_orchestrator_again_and_reads_
         assert len(bench.edge.made("queue send cost-runs")) == 1
         await bench.drain()
         await bench.closed(run)
+
+
+async def test_slice_that_another_worker_has_ended_is_not_failed_by_one_that_was_refused_later() -> None:
+    """The second worker's answer says nothing about the days that the first has read to their end."""
+    tenant = small_tenant()
+    async with laptop(tenant) as bench, bench.other() as (other, _):
+        run, body = await work_up_to(bench, 1)
+
+        async def read_to_the_end(_: Call) -> None:
+            await fetch_page(other, body)
+            for closing in await bench.take(PAGES):
+                await fetch_page(other, closing)
+
+        bench.edge.meanwhile("api", read_to_the_end)
+        bench.edge.spoil = refused
+        await fetch_page(bench.engine, body)
+
+        piece = await bench.slice(run)
+        assert piece.state is SliceState.RECONCILED
+        known = await bench.engine.days.of_scope(piece.metric, piece.scope_key, piece.first, piece.last)
+        assert {pointer.state for pointer in known.values()} == {ScopeState.RECONCILED}
+        assert len(await bench.take(RUNS)) == 2, "each of them tells the orchestrator"
+
+
+def refused(answer: Answer) -> Answer:
+    """Let the service say that the reader has no role."""
+    return 403, answer[1], msgspec.json.encode({"error": {"code": "AuthorizationFailed", "message": "no"}})

@@ -79,65 +79,6 @@ async def test_run_in_which_nothing_changed_is_closed_at_once_and_publishes_noth
         assert closed.summary["pages"] == 2
 
 
-LEDGER = "ledger/metric=ActualCost/usage_date={}"
-DAILY = "daily/metric=ActualCost/usage_date={}"
-MANIFESTS = "manifests/metric=ActualCost/{}"
-
-
-@pytest.mark.parametrize("kind", [LEDGER, DAILY, MANIFESTS])
-@pytest.mark.parametrize("deleted", [True, False], ids=["deleted", "overwritten"])
-async def test_day_whose_files_are_not_those_that_were_published_is_published_anew(
-    kind: str, *, deleted: bool
-) -> None:
-    """No reading changed; the staged pages are still there to make the files of."""
-    tenant = small_tenant()
-    async with laptop(tenant, COST_SETTLE_HOURS="8760") as bench:
-        await bench.run()
-        before = await bench.totals()
-        blobs, day = bench.engine.storage.blobs, tenant.days[1]
-        damaged = (await blobs.list("costs", kind.format(day)))[0].name
-        blob = await blobs.get("costs", damaged)
-        assert blob is not None
-        if deleted:
-            await blobs.delete("costs", damaged)
-        else:
-            await blobs.put("costs", damaged, blob.data)
-
-        run = await bench.run()
-
-        assert run.summary is not None
-        assert [said["state"] for said in run.summary["days"]] == ["unchanged", "published"]
-        assert run.status is RunStatus.COMPLETE
-        assert await bench.totals() == before
-        again = await blobs.get("costs", damaged)
-        assert again is not None
-        assert kind != DAILY or again.data == blob.data
-
-
-async def test_ledger_file_of_a_settled_day_that_is_gone_fails_its_day_by_name() -> None:
-    """Its history stands nowhere else; without the publication it may be published as if for the first time."""
-    tenant = small_tenant()
-    async with laptop(tenant) as bench:
-        await bench.run()
-        storage, day = bench.engine.storage, tenant.days[1]
-        gone = (await storage.blobs.list("costs", LEDGER.format(day)))[0].name
-        await storage.blobs.delete("costs", gone)
-
-        run = await bench.run()
-
-        assert run.summary is not None
-        assert [said["state"] for said in run.summary["days"]] == ["unchanged", "incomplete"]
-        (failure,) = run.summary["failures"]
-        assert f"costs/{gone} is gone" in failure["cause"]
-        await storage.tables.delete("CostDays", f"ActualCost|{day}", "publication")
-        assert (await bench.run()).status is RunStatus.COMPLETE
-        assert (
-            not (await bench.ledger("ActualCost", day))
-            .filter(subscription=tenant.subscriptions[0])["x_IsAdjustment"]
-            .all()
-        )
-
-
 async def test_run_is_not_closed_before_every_day_is_in() -> None:
     async with laptop(small_tenant()) as bench:
         run, (body,) = await read_all(bench)

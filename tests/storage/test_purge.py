@@ -9,6 +9,7 @@ from shared.messages import PAGES, RUNS
 from shared.purge import purge
 from shared.runs import Run, RunStatus
 from shared.storage import Row
+from shared.storage.errors import Refused
 from tests.faults import Killed
 from tests.laptop import Laptop, laptop
 
@@ -151,3 +152,19 @@ async def test_run_whose_row_cannot_be_read_loses_no_page() -> None:
         await purge(bench.engine)
 
         assert await staged(bench, run) == 1
+
+
+async def test_page_that_may_not_be_removed_keeps_no_other_run_from_being_purged() -> None:
+    async with laptop(small_tenant()) as bench:
+        first, second = await bench.run(), await bench.run()
+        bench.edge.fail(
+            f"blob delete cost-staging/pages/{first.id}", Refused("cost-staging", "BlobImmutable")
+        )
+        bench.clock.ahead += A_WEEK
+
+        await purge(bench.engine)
+
+        assert [await staged(bench, run) for run in (first, second)] == [1, 0]
+        bench.edge.heal()
+        await purge(bench.engine)
+        assert await staged(bench, first) == 0

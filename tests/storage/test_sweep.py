@@ -1,5 +1,6 @@
 """Every run ends: what stalls is restarted, then failed by name; what is poisoned is recorded."""
 
+import asyncio
 import base64
 from datetime import timedelta
 
@@ -219,6 +220,32 @@ async def test_poisoned_news_of_a_run_wakes_its_orchestrator_again() -> None:
 
         await bench.drain()
         assert (await bench.closed(run)).status is RunStatus.COMPLETE
+
+
+@pytest.mark.parametrize("skew", [timedelta(minutes=-10), timedelta(minutes=10)], ids=["behind", "ahead"])
+async def test_news_of_a_run_that_is_poisoned_again_closes_it_whatever_the_workers_clock_says(
+    skew: timedelta,
+) -> None:
+    """Two copies of a message that fail in one outage are one failure; what fails after that is another."""
+    async with laptop(small_tenant()) as bench:
+        run = await bench.seed()
+        await bench.drain(PAGES)
+        (body,) = await bench.take(RUNS)
+        bench.clock.ahead += skew
+        for _ in range(2):
+            await poison(bench, RUNS, body)
+
+        await drain(bench.engine)
+
+        assert [one.id for one in await bench.engine.runs.runs(only_open=True)] == [run.id]
+        await bench.take(RUNS)
+        # A queue tells times in whole seconds: within one nobody knows which was first.
+        await asyncio.sleep(1.1)
+        await poison(bench, RUNS, body)
+        await drain(bench.engine)
+        closed = await bench.closed(run)
+        assert closed.summary is not None
+        assert closed.summary["failures"][0]["cause"].startswith("PoisonMessage: a message of cost-runs")
 
 
 @CALLED

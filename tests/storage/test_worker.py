@@ -1,5 +1,6 @@
 """The standalone worker sits out an outage of the storage, and gives up by name where it does not end."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -45,6 +46,29 @@ async def test_outage_that_does_not_end_is_a_fault_by_name() -> None:
             await Worker(bench.engine).work(run.id)
 
         assert len(bench.edge.made("queue receive")) > 2, "it tried again"
+
+
+async def test_outage_of_seconds_uses_up_no_messages_tries() -> None:
+    """A message whose step met one is not back in a second, as after other failures: five tries would be over."""
+    async with laptop(small_tenant(), COST_RETRY_DELAY="1.5") as bench:
+        run = await bench.seed()
+        bench.edge.fail("table query CostHashes", Busy("CostHashes", "ServerBusy"))
+        tried = asyncio.Event()
+
+        async def tell(_: Call) -> None:
+            tried.set()
+
+        bench.edge.meanwhile("queue renew", tell)
+        working = asyncio.create_task(Worker(bench.engine).work(run.id))
+        await tried.wait()
+        # The emulator's clock has no hands: what would be tried again by now must have had the time.
+        await asyncio.sleep(4)
+        assert len(bench.edge.made("queue renew")) == 1
+        bench.edge.heal()
+
+        closed = await working
+
+        assert closed.status is RunStatus.COMPLETE
 
 
 async def test_worker_sweeps_when_it_begins() -> None:

@@ -1,0 +1,146 @@
+"""Days of which something was damaged or taken away are published anew where they can be, or fail by name."""
+
+import pytest
+
+from infra.local.simulator import Tenant
+from shared.days.rows import SCOPE, partition
+from shared.messages import DAYS, PAGES, RUNS, DayItem
+from shared.orchestrate import orchestrate
+from shared.runs import RunStatus
+from shared.storage import Row
+from tests.laptop import laptop
+
+LEDGER = "ledger/metric=ActualCost/usage_date={}"
+DAILY = "daily/metric=ActualCost/usage_date={}"
+MANIFESTS = "manifests/metric=ActualCost/{}"
+
+
+def small_tenant() -> Tenant:
+    return Tenant(6, subscriptions=2, days=2, rows_per_day=20)
+
+
+@pytest.mark.parametrize("kind", [LEDGER, DAILY, MANIFESTS])
+@pytest.mark.parametrize("deleted", [True, False], ids=["deleted", "overwritten"])
+async def test_day_whose_files_are_not_those_that_were_published_is_published_anew(
+    kind: str, *, deleted: bool
+) -> None:
+    """No reading changed; the staged pages are still there to make the files of."""
+    tenant = small_tenant()
+    async with laptop(tenant, COST_SETTLE_HOURS="8760") as bench:
+        await bench.run()
+        before = await bench.totals()
+        blobs, day = bench.engine.storage.blobs, tenant.days[1]
+        damaged = (await blobs.list("costs", kind.format(day)))[0].name
+        blob = await blobs.get("costs", damaged)
+        assert blob is not None
+        if deleted:
+            await blobs.delete("costs", damaged)
+        else:
+            await blobs.put("costs", damaged, blob.data)
+
+        run = await bench.run()
+
+        assert run.summary is not None
+        assert [said["state"] for said in run.summary["days"]] == ["unchanged", "published"]
+        assert run.status is RunStatus.COMPLETE
+        assert await bench.totals() == before
+        again = await blobs.get("costs", damaged)
+        assert again is not None
+        assert kind != DAILY or again.data == blob.data
+
+
+async def test_ledger_file_of_a_settled_day_that_is_gone_fails_its_day_by_name() -> None:
+    """Its history stands nowhere else; without the publication it may be published as if for the first time."""
+    tenant = small_tenant()
+    async with laptop(tenant) as bench:
+        await bench.run()
+        storage, day = bench.engine.storage, tenant.days[1]
+        gone = (await storage.blobs.list("costs", LEDGER.format(day)))[0].name
+        await storage.blobs.delete("costs", gone)
+
+        run = await bench.run()
+
+        assert run.summary is not None
+        assert [said["state"] for said in run.summary["days"]] == ["unchanged", "incomplete"]
+        (failure,) = run.summary["failures"]
+        assert f"costs/{gone} is gone" in failure["cause"]
+        await storage.tables.delete("CostDays", f"ActualCost|{day}", "publication")
+        assert (await bench.run()).status is RunStatus.COMPLETE
+        assert (
+            not (await bench.ledger("ActualCost", day))
+            .filter(subscription=tenant.subscriptions[0])["x_IsAdjustment"]
+            .all()
+        )
+
+
+async def test_stray_file_below_a_day_is_nobodys_business_and_stays() -> None:
+    """What another program left there is no change of the day: it would be published anew by every run."""
+    tenant = small_tenant()
+    async with laptop(tenant) as bench:
+        await bench.run()
+        blobs, day = bench.engine.storage.blobs, tenant.days[1]
+        for stray in (
+            f"{LEDGER.format(day)}/notes.txt",
+            f"{LEDGER.format(day)}/subscription_id=x/old/data.parquet",
+            f"{DAILY.format(day)}/data.parquet.bak",
+            f"{MANIFESTS.format(day)}.json.bak",
+        ):
+            await blobs.put("costs", stray, b"stray")
+        before = await bench.etags()
+
+        run = await bench.run()
+
+        assert run.summary is not None
+        assert run.status is RunStatus.COMPLETE
+        assert [said["state"] for said in run.summary["days"]] == ["unchanged", "unchanged"]
+        assert await bench.etags() == before
+
+
+async def test_lost_pointer_fails_its_day_by_name_and_a_run_that_reads_the_scope_heals_it() -> None:
+    """Without it the scope would seem never read, and its cost withdrawn."""
+    tenant = small_tenant()
+    lost, other = tenant.subscription_scopes
+    async with laptop(tenant) as bench:
+        run = await bench.run()
+        before, day = await bench.totals(), tenant.days[1]
+        (key,) = {piece.scope_key for piece in await bench.slices(run) if piece.scope == lost}
+        where = partition("ActualCost", day), f"{SCOPE}{key}"
+        await bench.engine.storage.tables.delete("CostDays", *where)
+
+        run = await bench.run(other)
+
+        assert run.summary is not None
+        assert run.status is RunStatus.PARTIAL
+        (failure,) = run.summary["failures"]
+        assert f"CostDays entity ({', '.join(where)}) is gone, its reading was published" in failure["cause"]
+        assert await bench.totals() == before
+        assert (await bench.run()).status is RunStatus.COMPLETE
+        assert await bench.totals() == before
+
+
+async def test_day_that_cannot_be_read_when_the_days_are_planned_fails_by_name_and_the_others_go_on() -> None:
+    tenant = small_tenant()
+    async with laptop(tenant) as bench:
+        run = await bench.seed()
+        await bench.drain(PAGES)
+        (body,) = await bench.take(RUNS)
+        piece = (await bench.slices(run))[0]
+        where = partition("ActualCost", tenant.days[0]), f"{SCOPE}{piece.scope_key}"
+        await bench.engine.storage.tables.merge("CostDays", Row(*where, {"version": 7}))
+
+        await orchestrate(bench.engine, body)
+
+        asked = await bench.take(DAYS)
+        assert [DayItem.decode(item).day for item in asked] == [tenant.days[1]]
+        states = {task.day: task.state for task in await bench.engine.runs.days(run)}
+        assert states == {tenant.days[0]: "failed", tenant.days[1]: "open"}
+        await bench.engine.storage.queues.send(DAYS, asked[0])
+        await bench.drain()
+        closed = await bench.closed(run)
+        assert closed.summary is not None
+        assert closed.status is RunStatus.PARTIAL
+        assert any(
+            f"CostDays entity ({', '.join(where)})" in failed["cause"]
+            for failed in closed.summary["failures"]
+        )
+        assert {found for found, _, _ in await bench.totals()} == {tenant.days[1]}
