@@ -13,8 +13,7 @@ from typing import Any
 from shared.days import Day
 from shared.engine import Engine
 from shared.events import RUN_CLOSED, emit
-from shared.ledger.files import is_published
-from shared.ledger.lying import lying
+from shared.ledger.files import lying, published
 from shared.ledger.standing import left_by
 from shared.messages import BadMessage, DayItem, RunItem
 from shared.runs import DayTask, Run, RunStatus
@@ -98,7 +97,7 @@ async def _to_publish(engine: Engine, run: Run, metric: str, days: Mapping[date,
     for day, known in days.items():
         scopes = scope_list(run, metric, known.publication)
         view = view_of(scopes, known.pointers, engine.settings.settle)
-        found = {name: etag for name, etag in files.get(day, {}).items() if is_published(name, metric, day)}
+        found = published(files.get(day, {}), metric, day)
         if differs(view, scopes, known.publication) or (
             known.publication is not None and left_by(known.publication) != found
         ):

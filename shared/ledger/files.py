@@ -1,4 +1,4 @@
-"""The published files of a day: their fixed names, and how they are read and written under their ETags."""
+"""The published files: their fixed names, what lies there, and how they are read and written under their ETags."""
 
 import hashlib
 from collections.abc import Mapping
@@ -11,12 +11,16 @@ import polars as pl
 from shared.days import PublishedFile
 from shared.ledger.columns import DAILY, LEDGER
 from shared.staging import decode, encode
-from shared.storage.blobs import BlobItem, Blobs
+from shared.storage.blobs import Blobs
 from shared.storage.errors import Conflict
 
 SUBSCRIPTION = "subscription_id="
 DATA = "data.parquet"
 DAILY_PREFIX: Final = "daily/"
+LEDGER_DAYS: Final = "ledger/metric={}/usage_date="
+DAILY_DAYS: Final = DAILY_PREFIX + "metric={}/usage_date="
+MANIFEST_DAYS: Final = "manifests/metric={}/"
+"""What the names of a metric's files begin with, before the day."""
 
 CURE: Final = "restore the blob that its manifest describes (size and sha256) and `run` again"
 
@@ -39,7 +43,7 @@ class Listing:
 
 def ledger_prefix(metric: str, day: date) -> str:
     """Give the folder of a day's ledger partitions."""
-    return f"ledger/metric={metric}/usage_date={day.isoformat()}/"
+    return f"{LEDGER_DAYS.format(metric)}{day.isoformat()}/"
 
 
 def ledger_path(metric: str, day: date, subscription: str) -> str:
@@ -49,12 +53,12 @@ def ledger_path(metric: str, day: date, subscription: str) -> str:
 
 def daily_path(metric: str, day: date) -> str:
     """Give the path of a day's totals."""
-    return f"{DAILY_PREFIX}metric={metric}/usage_date={day.isoformat()}/{DATA}"
+    return f"{DAILY_DAYS.format(metric)}{day.isoformat()}/{DATA}"
 
 
 def manifest_path(metric: str, day: date) -> str:
     """Give the path of a day's manifest."""
-    return f"manifests/metric={metric}/{day.isoformat()}.json"
+    return f"{MANIFEST_DAYS.format(metric)}{day.isoformat()}.json"
 
 
 def schema_of(path: str) -> Mapping[str, pl.DataType]:
@@ -62,12 +66,44 @@ def schema_of(path: str) -> Mapping[str, pl.DataType]:
     return DAILY if path.startswith(DAILY_PREFIX) else LEDGER
 
 
-def is_published(name: str, metric: str, day: date) -> bool:
-    """Tell whether a day may have a file of this name: what else lies there is nobody's business but `verify`'s."""
+async def lying(
+    blobs: Blobs, container: str, metric: str, first: date, last: date
+) -> dict[date, dict[str, str]]:
+    """List what lies below the days from `first` to `last`, whoever put it there: ETags by name.
+
+    A day without any is absent. One listing for each month (or day, where there is only one) and kind of file: a
+    call for each day would be thirty times as many.
+    """
+    found: dict[date, dict[str, str]] = {}
+    for month in _months(first, last) if first < last else [first.isoformat()]:
+        for days in (LEDGER_DAYS, DAILY_DAYS, MANIFEST_DAYS):
+            prefix = days.format(metric)
+            for item in await blobs.list(container, f"{prefix}{month}"):
+                try:
+                    day = date.fromisoformat(item.name.removeprefix(prefix)[:10])
+                except ValueError:
+                    # No file of ours has such a name.
+                    continue
+                if first <= day <= last:
+                    found.setdefault(day, {})[item.name] = item.etag
+    return found
+
+
+def published(found: Mapping[str, str], metric: str, day: date) -> dict[str, str]:
+    """Choose what a day's publication may have left: what else lies there is nobody's business but `verify`'s."""
+    return {name: etag for name, etag in found.items() if _is_ours(name, metric, day)}
+
+
+def _is_ours(name: str, metric: str, day: date) -> bool:
     if name in {daily_path(metric, day), manifest_path(metric, day)}:
         return True
     subscription = name.removeprefix(f"{ledger_prefix(metric, day)}{SUBSCRIPTION}").removesuffix(f"/{DATA}")
     return "/" not in subscription and name == ledger_path(metric, day, subscription)
+
+
+def _months(first: date, last: date) -> list[str]:
+    numbers = range(first.year * 12 + first.month - 1, last.year * 12 + last.month)
+    return [f"{number // 12:04d}-{number % 12 + 1:02d}" for number in numbers]
 
 
 class PublishedFiles:
@@ -79,10 +115,8 @@ class PublishedFiles:
 
     async def list(self, metric: str, day: date) -> Listing:
         """List a day's blobs with their ETags."""
-        found: list[BlobItem] = []
-        for prefix in (ledger_prefix(metric, day), daily_path(metric, day), manifest_path(metric, day)):
-            found.extend(await self._blobs.list(self._container, prefix))
-        return Listing({item.name: item.etag for item in found if is_published(item.name, metric, day)})
+        found = await lying(self._blobs, self._container, metric, day, day)
+        return Listing(published(found.get(day, {}), metric, day))
 
     async def read(self, listing: Listing, path: str) -> tuple[pl.DataFrame, PublishedFile]:
         """Read a listed Parquet file.

@@ -13,8 +13,7 @@ import msgspec
 import polars as pl
 
 from shared.ledger.columns import COST_COLUMN
-from shared.ledger.files import CURE, daily_path, manifest_path, schema_of
-from shared.ledger.lying import lying
+from shared.ledger.files import CURE, daily_path, lying, manifest_path, schema_of
 from shared.ledger.manifest import VERSION
 from shared.normalise.decimals import money_sum
 from shared.normalise.exact import add_by_currency, text

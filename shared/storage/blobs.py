@@ -14,7 +14,7 @@ from shared.storage.clients import ONE_PUT_BYTES, through
 from shared.storage.errors import Conflict, Missing, TooLarge
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from datetime import datetime
 
     from azure.storage.blob.aio import BlobClient, ContainerClient
@@ -164,13 +164,13 @@ class Blobs:
         Raises:
             Missing: There is no such container.
         """
-        items: Listing = []
-        token: str | None = None
-        while True:
-            page, token = await self._page(container, prefix, token)
-            items += page
-            if not token:
-                return items
+        found = self._items(
+            container, prefix, lambda: self._container(container).list_blobs(name_starts_with=prefix)
+        )
+        return [
+            BlobItem(str(blob.name), _quoted(str(blob.etag)), int(blob.size), blob.last_modified)
+            async for blob in found
+        ]
 
     async def folders(self, container: str, prefix: str) -> Folders:
         """List the folders right below `prefix` (which ends in `/`): what comes next in names, up to its `/`.
@@ -178,39 +178,26 @@ class Blobs:
         Raises:
             Missing: There is no such container.
         """
-        found: Folders = []
+        found = self._items(
+            container, prefix, lambda: self._container(container).walk_blobs(prefix, delimiter="/")
+        )
+        names = [str(item.name) async for item in found]
+        return [name.removeprefix(prefix)[:-1] for name in names if name.endswith("/")]
+
+    async def _items(self, container: str, prefix: str, listing: Callable[[], Any]) -> AsyncIterator[Any]:
+        """Read a listing page by page, each from a fresh iterator: the client may make the call again."""
         token: str | None = None
+
+        async def effect() -> tuple[Sequence[Any], str | None]:
+            pages = listing().by_page(token)
+            return [item async for item in await anext(pages)], pages.continuation_token
+
         while True:
-            page, token = await self._folder_page(container, prefix, token)
-            found += page
+            page, token = await through(self._edge, Call("blob", "list", f"{container}/{prefix}"), effect)
+            for item in page:
+                yield item
             if not token:
-                return found
-
-    async def _folder_page(
-        self, container: str, prefix: str, token: str | None
-    ) -> tuple[Folders, str | None]:
-        async def effect() -> tuple[Folders, str | None]:
-            pages: Any = (
-                self._container(container).walk_blobs(name_starts_with=prefix, delimiter="/").by_page(token)
-            )
-            names = [str(item.name) async for item in await anext(pages)]
-            below = [name.removeprefix(prefix)[:-1] for name in names if name.endswith("/")]
-            return below, pages.continuation_token
-
-        return await through(self._edge, Call("blob", "list", f"{container}/{prefix}"), effect)
-
-    async def _page(self, container: str, prefix: str, token: str | None) -> tuple[Listing, str | None]:
-        """Read one page from where `token` says; a fresh iterator, so that the effect can run again."""
-
-        async def effect() -> tuple[Listing, str | None]:
-            pages: Any = self._container(container).list_blobs(name_starts_with=prefix).by_page(token)
-            page = [
-                BlobItem(str(blob.name), _quoted(str(blob.etag)), int(blob.size), blob.last_modified)
-                async for blob in await anext(pages)
-            ]
-            return page, pages.continuation_token
-
-        return await through(self._edge, Call("blob", "list", f"{container}/{prefix}"), effect)
+                return
 
     def _container(self, container: str) -> ContainerClient:
         if container not in self._containers:
