@@ -63,7 +63,7 @@ class FaultyEdge:
         self.calls.clear()
         self._fate = self._meanwhile = self._failing = self.spoil = None
 
-    def made(self, named: str) -> list[str]:
+    def made(self, named: str = "") -> list[str]:
         """Give the names of the calls so far that begin so."""
         return [name for name in map(name_of, self.calls) if name.startswith(named)]
 

@@ -7,23 +7,23 @@ import pytest
 from infra.local.azurite import Azurite
 from shared.storage import Storage, storage_connection
 from tests.conftest import StorageNames
-from tests.storage.telling import TellingEdge
+from tests.faults import FaultyEdge
 
 
 @pytest.fixture
-def edge() -> TellingEdge:
-    return TellingEdge()
+def edge() -> FaultyEdge:
+    return FaultyEdge()
 
 
 @pytest.fixture
-async def storage(azurite: Azurite, edge: TellingEdge) -> AsyncIterator[Storage]:
+async def storage(azurite: Azurite, edge: FaultyEdge) -> AsyncIterator[Storage]:
     connection = storage_connection({"COST_STORAGE": azurite.connection_string})
     async with Storage(connection, edge) as account:
         yield account
 
 
 @pytest.fixture
-async def table(storage: Storage, edge: TellingEdge, storage_names: StorageNames) -> str:
+async def table(storage: Storage, edge: FaultyEdge, storage_names: StorageNames) -> str:
     name = storage_names.table("Rows")
     await storage.ensure(tables=[name])
     edge.calls.clear()
@@ -31,7 +31,7 @@ async def table(storage: Storage, edge: TellingEdge, storage_names: StorageNames
 
 
 @pytest.fixture
-async def queue(storage: Storage, edge: TellingEdge, storage_names: StorageNames) -> str:
+async def queue(storage: Storage, edge: FaultyEdge, storage_names: StorageNames) -> str:
     name = storage_names.queue("work")
     await storage.ensure(queues=[name])
     edge.calls.clear()
@@ -39,7 +39,7 @@ async def queue(storage: Storage, edge: TellingEdge, storage_names: StorageNames
 
 
 @pytest.fixture
-async def container(storage: Storage, edge: TellingEdge, storage_names: StorageNames) -> str:
+async def container(storage: Storage, edge: FaultyEdge, storage_names: StorageNames) -> str:
     name = storage_names.container("files")
     await storage.ensure(containers=[name])
     edge.calls.clear()

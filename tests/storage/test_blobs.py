@@ -11,7 +11,7 @@ from shared.storage import Conflict, Missing, Storage, TooLarge, storage_connect
 from shared.storage.blobs import Blob
 from shared.storage.clients import Clients
 from shared.storage.errors import Busy, Refused, Unavailable
-from tests.storage.telling import Killed, TellingEdge
+from tests.faults import FaultyEdge, Killed
 
 
 async def test_blob_comes_back_under_the_etag_it_was_put_with(storage: Storage, container: str) -> None:
@@ -47,7 +47,7 @@ async def test_empty_blob_is_not_a_missing_one(storage: Storage, container: str)
 
 
 async def test_blob_of_70_mb_is_one_put_and_one_get(
-    storage: Storage, edge: TellingEdge, container: str, caplog: pytest.LogCaptureFixture
+    storage: Storage, edge: FaultyEdge, container: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The client's own limits are 64 MiB for a put and 32 MiB for a get; beyond them it works in blocks."""
     caplog.set_level(logging.INFO, "azure.core.pipeline.policies.http_logging_policy")
@@ -58,7 +58,7 @@ async def test_blob_of_70_mb_is_one_put_and_one_get(
 
     assert found == Blob(data, etag)
     assert sum(record.message.startswith("Request URL") for record in caplog.records) == 2
-    assert edge.calls == [f"blob put {container}/big", f"blob get {container}/big"]
+    assert edge.made() == [f"blob put {container}/big", f"blob get {container}/big"]
 
 
 async def test_put_under_a_stale_etag_conflicts(storage: Storage, container: str) -> None:
@@ -102,7 +102,7 @@ async def test_put_where_none_may_be_conflicts_with_one_that_is(storage: Storage
 
 @pytest.mark.parametrize("etag", ["", "*"])
 async def test_condition_that_is_none_never_leaves(
-    storage: Storage, edge: TellingEdge, container: str, etag: str
+    storage: Storage, edge: FaultyEdge, container: str, etag: str
 ) -> None:
     """The emulator takes `If-Match: *` for true where there is no blob."""
     with pytest.raises(ValueError, match="ETag"):
@@ -145,12 +145,12 @@ async def test_missing_container_is_not_taken_for_a_missing_blob(storage: Storag
 
 
 async def test_edge_sees_every_call_and_can_end_it_on_either_side(
-    storage: Storage, edge: TellingEdge, container: str
+    storage: Storage, edge: FaultyEdge, container: str
 ) -> None:
-    edge.kill_before = "put"
+    edge.kill_on("blob put")
     with pytest.raises(Killed):
         await storage.blobs.put(container, "before", b"")
-    edge.kill_before, edge.kill_after = "", "put"
+    edge.kill_on("blob put", after=True)
     with pytest.raises(Killed):
         await storage.blobs.put(container, "after", b"")
 
@@ -158,8 +158,8 @@ async def test_edge_sees_every_call_and_can_end_it_on_either_side(
     await storage.blobs.delete(container, "after")
 
     assert [item.name for item in listing] == ["after"]
-    expected = ["put %s/before", "put %s/after", "list %s/", "delete %s/after"]
-    assert edge.calls == [f"blob {call % container}" for call in expected]
+    expected = ["put %s/after", "list %s/", "delete %s/after"]
+    assert edge.made() == [f"blob {call % container}" for call in expected]
 
 
 async def test_secrets_never_reach_the_log(
@@ -205,7 +205,7 @@ async def test_no_service_is_unavailable_and_that_is_not_a_refusal() -> None:
 
 
 async def test_data_beyond_one_put_is_refused_before_it_is_sent(
-    storage: Storage, edge: TellingEdge, container: str, monkeypatch: pytest.MonkeyPatch
+    storage: Storage, edge: FaultyEdge, container: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shared.storage.blobs.ONE_PUT_BYTES", 3)
     with pytest.raises(TooLarge):

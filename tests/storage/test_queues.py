@@ -9,7 +9,7 @@ import pytest
 from infra.local.azurite import Azurite
 from shared.storage import Conflict, Missing, Storage, TooLarge, storage_connection
 from shared.storage.clients import Clients
-from tests.storage.telling import Killed, TellingEdge
+from tests.faults import FaultyEdge, Killed
 
 BODIES = [b'{"page": 1}', b"", b"\x00\xff\n", "€".encode(), b"x" * 48 * 1024]
 
@@ -27,7 +27,7 @@ async def test_body_comes_back_as_it_went(storage: Storage, queue: str, body: by
 
 
 async def test_body_that_cannot_fit_is_refused_before_it_is_sent(
-    storage: Storage, edge: TellingEdge, queue: str
+    storage: Storage, edge: FaultyEdge, queue: str
 ) -> None:
     with pytest.raises(TooLarge):
         await storage.queues.send(queue, b"x" * (48 * 1024 + 1))
@@ -130,7 +130,7 @@ async def test_message_in_other_hands_can_be_neither_renewed_nor_deleted(
 
 
 async def test_receive_takes_as_many_as_asked_in_one_call(
-    storage: Storage, edge: TellingEdge, queue: str
+    storage: Storage, edge: FaultyEdge, queue: str
 ) -> None:
     for number in range(5):
         await storage.queues.send(queue, str(number).encode())
@@ -142,7 +142,7 @@ async def test_receive_takes_as_many_as_asked_in_one_call(
 
     assert [len(some), len(rest), len(none)] == [3, 2, 0]
     assert len({message.id for message in some + rest}) == 5
-    assert edge.calls == [f"queue receive {queue}"] * 3
+    assert edge.made() == [f"queue receive {queue}"] * 3
 
 
 async def test_peek_leaves_the_message_as_it_is(storage: Storage, queue: str) -> None:
@@ -165,12 +165,12 @@ async def test_missing_queue_is_named(storage: Storage) -> None:
 
 
 async def test_edge_sees_every_call_and_can_end_it_on_either_side(
-    storage: Storage, edge: TellingEdge, queue: str
+    storage: Storage, edge: FaultyEdge, queue: str
 ) -> None:
-    edge.kill_before = "send"
+    edge.kill_on("queue send")
     with pytest.raises(Killed):
         await storage.queues.send(queue, b"before")
-    edge.kill_before, edge.kill_after = "", "send"
+    edge.kill_on("queue send", after=True)
     with pytest.raises(Killed):
         await storage.queues.send(queue, b"after")
 
@@ -181,5 +181,5 @@ async def test_edge_sees_every_call_and_can_end_it_on_either_side(
     await storage.queues.length(queue)
 
     assert message.body == b"after"
-    names = ["send", "send", "receive", "renew", "delete", "peek", "length"]
-    assert edge.calls == [f"queue {name} {queue}" for name in names]
+    names = ["send", "receive", "renew", "delete", "peek", "length"]
+    assert edge.made() == [f"queue {name} {queue}" for name in names]

@@ -24,7 +24,8 @@ from shared.storage import (
     unpack_json,
 )
 from shared.storage.errors import StorageError
-from tests.storage.telling import Killed, TellingEdge
+from tests.fates import Fate
+from tests.faults import FaultyEdge, Killed
 
 
 async def test_values_come_back_as_they_went(storage: Storage, table: str) -> None:
@@ -80,7 +81,7 @@ async def test_number_beyond_64_bits_and_time_without_zone_are_refused(storage: 
 
 @pytest.mark.parametrize("key", ["a/b", "a\\b", "a#b", "a?b", "a\nb", "a\x85b"])
 async def test_key_that_the_service_cannot_store_never_leaves(
-    storage: Storage, edge: TellingEdge, table: str, key: str
+    storage: Storage, edge: FaultyEdge, table: str, key: str
 ) -> None:
     """The emulator answers 500 to some of these and loses others."""
     with pytest.raises(ValueError, match="table key"):
@@ -220,7 +221,7 @@ async def test_batch_that_loses_one_race_does_nothing(storage: Storage, table: s
 
 
 async def test_batch_refuses_what_the_service_cannot_do_at_once(
-    storage: Storage, edge: TellingEdge, table: str
+    storage: Storage, edge: FaultyEdge, table: str
 ) -> None:
     """The emulator drops the connection at 101 operations; the service answers 400."""
     with pytest.raises(ValueError, match="at most 100"):
@@ -233,9 +234,7 @@ async def test_batch_refuses_what_the_service_cannot_do_at_once(
     assert edge.calls == []
 
 
-async def test_query_follows_pages_and_top_stops_them(
-    storage: Storage, edge: TellingEdge, table: str
-) -> None:
+async def test_query_follows_pages_and_top_stops_them(storage: Storage, edge: FaultyEdge, table: str) -> None:
     # GIVEN more rows than the 1,000 of one page
     for start in range(0, 1250, 100):
         chunk = [Insert(Row("p", f"{n:05d}", {"n": n})) for n in range(start, min(start + 100, 1250))]
@@ -247,7 +246,7 @@ async def test_query_follows_pages_and_top_stops_them(
 
     # THEN two pages bring each once, in order
     assert [row.values["n"] for row in rows] == list(range(1250))
-    assert edge.calls == [f"table query {table}"] * 2
+    assert edge.made() == [f"table query {table}"] * 2
 
     # AND `top` reads no page more than it needs
     assert len(await storage.tables.query(table, "", top=1100)) == 1100
@@ -256,12 +255,12 @@ async def test_query_follows_pages_and_top_stops_them(
 
 
 async def test_query_that_is_repeated_by_the_edge_gives_each_row_once(
-    storage: Storage, edge: TellingEdge, table: str
+    storage: Storage, edge: FaultyEdge, table: str
 ) -> None:
     """A page is asked for by its position, so asking twice does not skip one."""
     for start in range(0, 1100, 100):
         await storage.tables.batch(table, [Insert(Row("p", f"{n:05d}")) for n in range(start, start + 100)])
-    edge.twice = "query"
+    edge.befall("table query", Fate.TWICE)
 
     rows = await storage.tables.query(table, "")
 
@@ -333,7 +332,7 @@ async def test_row_of_900_kib_is_stored_and_more_is_refused(storage: Storage, ta
     ids=["bytes", "text", "row"],
 )
 async def test_row_that_azure_would_refuse_is_refused_here(
-    storage: Storage, edge: TellingEdge, table: str, values: dict[str, str | bytes]
+    storage: Storage, edge: FaultyEdge, table: str, values: dict[str, str | bytes]
 ) -> None:
     with pytest.raises(TooLarge):
         await storage.tables.insert(table, Row("p", "r", {**values}))
@@ -361,7 +360,7 @@ def test_unpack_tells_a_gap_and_an_absence_from_empty_bytes() -> None:
         unpack_json("d", pack("d", b"not compressed"), dict)
 
 
-async def test_edge_sees_every_call_by_its_name(storage: Storage, edge: TellingEdge, table: str) -> None:
+async def test_edge_sees_every_call_by_its_name(storage: Storage, edge: FaultyEdge, table: str) -> None:
     etag = await storage.tables.insert(table, Row("p", "r"))
     await storage.tables.get(table, "p", "r")
     await storage.tables.query(table, "")
@@ -372,16 +371,16 @@ async def test_edge_sees_every_call_by_its_name(storage: Storage, edge: TellingE
     await storage.tables.batch(table, [Insert(Row("p", "r"))])
 
     names = ["insert", "get", "query", "replace", "merge", "upsert", "delete", "batch"]
-    assert edge.calls == [f"table {name} {table}" for name in names]
+    assert edge.made() == [f"table {name} {table}" for name in names]
 
 
 async def test_edge_can_end_a_call_before_and_after_its_effect(
-    storage: Storage, edge: TellingEdge, table: str
+    storage: Storage, edge: FaultyEdge, table: str
 ) -> None:
-    edge.kill_before = "insert"
+    edge.kill_on("table insert")
     with pytest.raises(Killed):
         await storage.tables.insert(table, Row("p", "before"))
-    edge.kill_before, edge.kill_after = "", "insert"
+    edge.kill_on("table insert", after=True)
     with pytest.raises(Killed):
         await storage.tables.insert(table, Row("p", "after"))
 
@@ -389,7 +388,7 @@ async def test_edge_can_end_a_call_before_and_after_its_effect(
 
 
 async def test_ensure_makes_each_thing_once_and_bears_what_exists(
-    storage: Storage, edge: TellingEdge, table: str, queue: str, container: str
+    storage: Storage, edge: FaultyEdge, table: str, queue: str, container: str
 ) -> None:
     """Another process made them all: that is fine, and this one doesn't ask again."""
     edge.calls.clear()
