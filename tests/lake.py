@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,7 @@ import duckdb
 import msgspec
 
 from shared.storage import Storage, storage_connection
-
-Totals = Mapping[tuple[date, str, str], tuple[Decimal, int]]
-"""Cost and number of rows by day, currency and subscription, as the simulator tells its truth."""
+from tests.truth import Totals
 
 CURRENT_TWICE = """
     select usage_date, subscription_id, x_RecordId from ledger where x_ValidTo is null

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
 from functools import cache
 from itertools import count
 from random import Random
@@ -33,6 +32,7 @@ from shared.scopes import Scope
 from shared.staging import Staging
 from shared.worker import STEPS
 from tests.faults import FaultyEdge
+from tests.truth import Totals
 
 ACCOUNTS = 400
 _numbers = count()
@@ -185,7 +185,7 @@ class Laptop:
             )
         return pl.concat(frames)
 
-    async def totals(self, metric: str = "ActualCost") -> dict[tuple[date, str, str], tuple[Decimal, int]]:
+    async def totals(self, metric: str = "ActualCost") -> Totals:
         """Add up what is published, as the simulator tells its truth: by day, currency and subscription."""
         found = {}
         for day in self.tenant.days:

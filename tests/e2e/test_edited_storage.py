@@ -12,14 +12,13 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import date, timedelta
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
-from infra.local.simulator import Metric, Tenant, restate, scope_truth
+from infra.local.simulator import Tenant, restate
 from shared.days.rows import partition
 from shared.ledger.files import daily_path, ledger_path, manifest_path
 from shared.ledger.verify import verify
@@ -36,6 +35,7 @@ from shared.summary import DAY_CURE
 from shared.sweep import sweep
 from shared.worker import Worker
 from tests.laptop import Laptop, laptop
+from tests.truth import Totals, truth_of
 
 METRIC = "ActualCost"
 ROOT = Path(__file__).parents[2]
@@ -48,17 +48,7 @@ def two_scopes() -> Tenant:
     return Tenant(6, subscriptions=2, days=2, rows_per_day=24)
 
 
-def truth(tenant: Tenant) -> dict[tuple[date, str, str], tuple[Decimal, int]]:
-    found = {}
-    for path in tenant.subscription_scopes:
-        for key, total in scope_truth(tenant, path, Metric.ACTUAL).items():
-            found[key.day, key.currency, key.subscription] = (total.amount, total.rows)
-    return found
-
-
-def without(
-    totals: Mapping[tuple[date, str, str], tuple[Decimal, int]], day: date, subscription: str | None = None
-) -> dict[tuple[date, str, str], tuple[Decimal, int]]:
+def without(totals: Totals, day: date, subscription: str | None = None) -> Totals:
     """Leave out a day, or what one subscription cost on it."""
     return {
         key: total for key, total in totals.items() if key[0] != day or subscription not in (None, key[2])
@@ -131,7 +121,7 @@ async def test_slice_of_another_version_is_named_and_the_other_slices_are_publis
         assert failure["cause"] == f"Unreadable: {named}"
         assert "the next run reads its window again" in failure["cure"]
         subscription = Scope.parse(bad.scope).subscription_id
-        assert await bench.totals() == without(truth(tenant), bad.first, subscription)
+        assert await bench.totals() == without(truth_of(tenant), bad.first, subscription)
 
 
 @pytest.mark.parametrize("edited", ["bytes cut", "other version"])
@@ -157,11 +147,11 @@ async def test_page_that_was_edited_ends_its_slice_by_name_and_the_next_run_heal
         assert failure["cause"].startswith(f"Unreadable: CostHashes entity ({bad.partition}, 000001) ")
         assert failure["cure"].endswith("leave it: the next run reads this window again")
         subscription = Scope.parse(bad.scope).subscription_id
-        assert await bench.totals() == without(truth(tenant), bad.first, subscription)
+        assert await bench.totals() == without(truth_of(tenant), bad.first, subscription)
 
         healed = await bench.run()
 
-        assert (healed.status, await bench.totals()) == (RunStatus.COMPLETE, truth(tenant))
+        assert (healed.status, await bench.totals()) == (RunStatus.COMPLETE, truth_of(tenant))
 
 
 async def test_gate_that_was_edited_ends_its_scope_by_name_and_removing_it_heals() -> None:
@@ -180,13 +170,13 @@ async def test_gate_that_was_edited_ends_its_scope_by_name_and_removing_it_heals
         )
         assert failure["cause"].startswith(named)
         assert failure["cure"].endswith("remove it: the next request writes it anew")
-        other = {key: value for key, value in truth(tenant).items() if key[2] != scope.subscription_id}
+        other = {key: value for key, value in truth_of(tenant).items() if key[2] != scope.subscription_id}
         assert other.items() <= (await bench.totals()).items()
 
         await bench.engine.storage.tables.delete("CostQuota", "gates", f"scope|{scope.key}")
         healed = await bench.run()
 
-        assert (healed.status, await bench.totals()) == (RunStatus.COMPLETE, truth(tenant))
+        assert (healed.status, await bench.totals()) == (RunStatus.COMPLETE, truth_of(tenant))
 
 
 async def test_pointer_that_was_edited_fails_slice_and_day_by_name_and_the_others_are_published() -> None:
@@ -213,7 +203,7 @@ async def test_pointer_that_was_edited_fails_slice_and_day_by_name_and_the_other
         assert {name for name in after if before[name] == after[name]} == {
             name for name in after if bad.isoformat() in name
         }
-        other = without(truth(tenant), bad)
+        other = without(truth_of(tenant), bad)
         assert other.items() <= (await bench.totals()).items()
         held = await bench.engine.storage.tables.get("CostDays", *keys)
         assert held is not None
@@ -222,7 +212,7 @@ async def test_pointer_that_was_edited_fails_slice_and_day_by_name_and_the_other
         await bench.engine.storage.tables.upsert("CostDays", whole)
         healed = await bench.run()
 
-        assert (healed.status, await bench.totals()) == (RunStatus.COMPLETE, truth(tenant))
+        assert (healed.status, await bench.totals()) == (RunStatus.COMPLETE, truth_of(tenant))
 
 
 async def test_pointer_that_was_removed_as_its_cure_says_is_written_anew() -> None:
@@ -235,7 +225,7 @@ async def test_pointer_that_was_removed_as_its_cure_says_is_written_anew() -> No
 
         healed = await bench.run()
 
-        assert (healed.status, await bench.totals()) == (RunStatus.COMPLETE, truth(tenant))
+        assert (healed.status, await bench.totals()) == (RunStatus.COMPLETE, truth_of(tenant))
 
 
 async def test_run_that_was_edited_is_left_out_and_stops_nobody_else() -> None:
@@ -254,7 +244,7 @@ async def test_run_that_was_edited_is_left_out_and_stops_nobody_else() -> None:
 
         assert (asked.returncode, asked.stdout, asked.stderr.count("\n")) == (1, "", 1)
         assert asked.stderr.startswith(f"error: {named}")
-        assert (closed.status, await bench.totals()) == (RunStatus.COMPLETE, truth(tenant))
+        assert (closed.status, await bench.totals()) == (RunStatus.COMPLETE, truth_of(tenant))
         assert {record.rk.split("|")[0] for record in await bench.engine.runs.poison()} == {RUNS}
         assert ticked.seeded
 
@@ -295,11 +285,11 @@ async def test_staged_page_that_was_replaced_fails_its_day_by_name_and_is_read_a
         failure = fail_of(await bench.closed(run), scope=None)
         assert failure["from"] == bad.isoformat()
         assert f"cost-staging/{name} {wrong}" in failure["cause"]
-        assert await bench.totals() == without(truth(tenant), bad)
+        assert await bench.totals() == without(truth_of(tenant), bad)
 
         healed = await bench.run()
 
-        assert (healed.status, await bench.totals()) == (RunStatus.COMPLETE, truth(tenant))
+        assert (healed.status, await bench.totals()) == (RunStatus.COMPLETE, truth_of(tenant))
 
 
 @pytest.mark.parametrize("edited", ["pointer", "publication"])
@@ -328,7 +318,7 @@ async def test_day_whose_rows_are_edited_once_it_was_asked_for_fails_by_name_and
         await bench.engine.storage.tables.upsert("CostDays", whole)
         healed = await bench.run()
 
-        assert (healed.status, await bench.totals()) == (RunStatus.COMPLETE, truth(tenant))
+        assert (healed.status, await bench.totals()) == (RunStatus.COMPLETE, truth_of(tenant))
 
 
 async def test_publication_that_was_edited_fails_its_day_by_name_and_is_published_anew_without_it() -> None:
@@ -349,13 +339,13 @@ async def test_publication_that_was_edited_fails_its_day_by_name_and_is_publishe
         after = await bench.etags()
         kept = {name for name in after if bad.isoformat() in name}
         assert {name for name in after if before[name] == after[name]} == kept
-        assert without(truth(tenant), bad).items() <= (await bench.totals()).items()
+        assert without(truth_of(tenant), bad).items() <= (await bench.totals()).items()
 
         # As its cure says.
         await bench.engine.storage.tables.delete("CostDays", *keys)
         healed = await bench.run()
 
-        assert (healed.status, await bench.totals()) == (RunStatus.COMPLETE, truth(tenant))
+        assert (healed.status, await bench.totals()) == (RunStatus.COMPLETE, truth_of(tenant))
 
 
 def rewritten(data: bytes) -> bytes:
@@ -392,12 +382,12 @@ async def test_ledger_that_another_program_rewrote_fails_its_day_until_it_is_res
         after = await bench.etags()
         kept = {name for name in after if bad.isoformat() in name}
         assert {name for name in after if before[name] == after[name]} == kept
-        assert without(truth(tenant), bad).items() <= (await bench.totals()).items()
+        assert without(truth_of(tenant), bad).items() <= (await bench.totals()).items()
 
         await put(bench, path, whole)
         healed = await bench.run()
 
-        assert (healed.status, await bench.totals()) == (RunStatus.COMPLETE, truth(tenant))
+        assert (healed.status, await bench.totals()) == (RunStatus.COMPLETE, truth_of(tenant))
         assert await differences(bench) == []
 
 
@@ -430,7 +420,7 @@ async def test_output_that_was_edited_is_found_by_verify_and_made_anew_from_the_
 
         healed = await bench.run()
 
-        assert (healed.status, await bench.totals()) == (RunStatus.COMPLETE, truth(tenant))
+        assert (healed.status, await bench.totals()) == (RunStatus.COMPLETE, truth_of(tenant))
         assert await differences(bench) == []
 
 

@@ -1,13 +1,13 @@
 """What is published is the truth to the last digit, whatever the storage does to us on the way."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
-from datetime import date, timedelta
+from datetime import timedelta
 
 import pytest
 
-from infra.local.simulator import Metric, Tenant, restate, scope_truth
+from infra.local.simulator import Tenant, restate
 from shared.cli.status import describe
 from shared.engine import Engine, open_engine
 from shared.plan.seed import Order, seed
@@ -18,6 +18,7 @@ from shared.sweep import sweep
 from shared.worker import Worker
 from tests.hostile import HostileStorage, Hostility, hostile
 from tests.laptop import Laptop, fresh_storage, laptop
+from tests.truth import truth_of
 
 SETTINGS = {"COST_PAGE_SIZE": "20", "COST_LEASE_SECONDS": "2"}
 SEVERAL = (1, 2, 3, 7)
@@ -58,15 +59,6 @@ def small_tenant(number: int = 2) -> Tenant:
     return Tenant(number, subscriptions=2, days=2, rows_per_day=50)
 
 
-def true(tenant: Tenant) -> Mapping[tuple[date, str, str], object]:
-    """Add up what the tenant's subscriptions cost, and count its rows."""
-    return {
-        (key.day, key.currency, key.subscription): (total.amount, total.rows)
-        for path in tenant.subscription_scopes
-        for key, total in scope_truth(tenant, path, Metric.ACTUAL).items()
-    }
-
-
 async def work(bench: Laptop, name: str) -> Run:
     """Run as the standalone worker does; where the storage throws it out, it is started again."""
     days = bench.tenant.days
@@ -90,7 +82,7 @@ async def run_and_restate(bench: Laptop, storage: HostileStorage, hostility: Hos
         storage.hostility = Hostility()
         assert run.summary is not None
         assert (run.status, run.summary["failures"]) == (RunStatus.COMPLETE, [])
-        assert await bench.totals() == true(bench.tenant)
+        assert await bench.totals() == truth_of(bench.tenant)
         assert await bench.engine.runs.poison() == []
         restate(bench.tenant, 6)
 
@@ -153,7 +145,7 @@ async def test_pages_cut_at_any_size_hide_nothing_from_any_query(size: int) -> N
             assert await kind.storage.blobs.list("cost-staging", "") == []
             assert await kind.storage.tables.query("CostHashes", "") == []
             assert await kind.storage.tables.query("CostRuns", "") == []
-        assert await bench.totals() == true(bench.tenant)
+        assert await bench.totals() == truth_of(bench.tenant)
 
 
 EACH_TRANSACTION_TWICE = Hostility(lost=1, in_a_row=1, only="/$batch")

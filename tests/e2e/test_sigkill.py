@@ -15,16 +15,17 @@ from random import Random
 
 import pytest
 
-from infra.local.simulator import Faults, Metric, Running, Tenant, add, restate, scope_truth, serve, withdraw
+from infra.local.simulator import Faults, Running, Tenant, add, restate, serve, withdraw
 from shared.engine import Engine, open_engine
 from shared.messages import QUEUES
 from shared.normalise.exact import add_by_currency, text
 from shared.runs import Run, RunStatus
 from shared.sweep import sweep
 from shared.worker import STEPS, Worker
-from tests.lake import CURRENT_TWICE, DAILY_TWICE, VALID_TOGETHER, Lake, Totals
+from tests.lake import CURRENT_TWICE, DAILY_TWICE, VALID_TOGETHER, Lake
 from tests.laptop import AT_ONCE, Hands, fresh_storage
 from tests.processes import Program, Programs
+from tests.truth import Totals, truth_of
 
 KILLS = int(os.environ.get("COST_TEST_KILLS", "2"))
 SEED = os.environ.get("COST_TEST_SEED", "1")
@@ -139,14 +140,6 @@ async def before(storm: Storm) -> Before:
     found = Before(truth_of(storm.tenant), read_at, program.tap.span(""), program.tap.span(PUBLISHED))
     assert storm.lake.totals() == found.truth
     return found
-
-
-def truth_of(tenant: Tenant) -> Totals:
-    return {
-        (key.day, key.currency, key.subscription): (total.amount, total.rows)
-        for path in tenant.subscription_scopes
-        for key, total in scope_truth(tenant, path, Metric.ACTUAL).items()
-    }
 
 
 async def demand_truth(storm: Storm, before: Before) -> None:

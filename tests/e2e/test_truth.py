@@ -3,7 +3,6 @@
 import io
 from collections.abc import Mapping
 from datetime import date
-from decimal import Decimal
 from pathlib import Path
 
 import duckdb
@@ -12,10 +11,11 @@ import pyarrow.compute as pc  # type: ignore[import-untyped]
 import pyarrow.dataset as ds  # type: ignore[import-untyped]
 import pytest
 
-from infra.local.simulator import Faults, Metric, Tenant, add, restate, scope_truth, withdraw
+from infra.local.simulator import Faults, Metric, Tenant, add, restate, withdraw
 from shared.runs import Run, RunStatus
 from shared.worker import Worker
 from tests.laptop import Laptop, laptop
+from tests.truth import Totals, truth_of
 
 ALL_AT_ONCE = Faults(
     throttle_rate=0.05,
@@ -32,19 +32,8 @@ ALL_AT_ONCE = Faults(
 )
 BOTH_METRICS = {"COST_METRICS": "ActualCost,AmortizedCost"}
 
-Truth = Mapping[tuple[date, str, str], tuple[Decimal, int]]
 
-
-def truth_of(tenant: Tenant, metric: Metric) -> Truth:
-    """Add up what the tenant's subscriptions cost, and count its rows."""
-    return {
-        (key.day, key.currency, key.subscription): (total.amount, total.rows)
-        for path in tenant.subscription_scopes
-        for key, total in scope_truth(tenant, path, metric).items()
-    }
-
-
-def moved_between(before: Truth, after: Truth) -> set[tuple[date, str]]:
+def moved_between(before: Totals, after: Totals) -> set[tuple[date, str]]:
     """Name the days and subscriptions of which anything changed."""
     return {(key[0], key[2]) for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
 
@@ -89,7 +78,7 @@ async def test_published_sums_are_the_truth_with_every_fault_at_once(seed: int) 
         assert rewritten == expected_files(before, after)
 
 
-def expected_files(before: Mapping[Metric, Truth], after: Mapping[Metric, Truth]) -> set[str]:
+def expected_files(before: Mapping[Metric, Totals], after: Mapping[Metric, Totals]) -> set[str]:
     """Name the files that must be written for a change of the truth: no partition of a day more."""
     names = set()
     for metric in Metric:
@@ -103,7 +92,7 @@ def expected_files(before: Mapping[Metric, Truth], after: Mapping[Metric, Truth]
 
 
 @pytest.fixture
-async def lake(tmp_path: Path) -> tuple[Path, Truth]:
+async def lake(tmp_path: Path) -> tuple[Path, Totals]:
     """A published tenant as files in a folder, with history in it, and what it must add up to."""
     tenant = Tenant(5, subscriptions=3, days=2, rows_per_day=90)
     async with laptop(tenant) as bench:
@@ -115,10 +104,10 @@ async def lake(tmp_path: Path) -> tuple[Path, Truth]:
             assert blob is not None
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_bytes(blob.data)
-    return tmp_path, truth_of(tenant, Metric.ACTUAL)
+    return tmp_path, truth_of(tenant)
 
 
-def test_duckdb_reads_the_truth_from_the_hive_partitions(lake: tuple[Path, Truth]) -> None:
+def test_duckdb_reads_the_truth_from_the_hive_partitions(lake: tuple[Path, Totals]) -> None:
     folder, truth = lake
 
     with duckdb.connect() as database:
@@ -133,7 +122,7 @@ def test_duckdb_reads_the_truth_from_the_hive_partitions(lake: tuple[Path, Truth
     assert {(day, currency, sub): (cost, count) for day, currency, sub, cost, count in rows} == truth
 
 
-def test_pyarrow_reads_the_truth_from_the_hive_partitions(lake: tuple[Path, Truth]) -> None:
+def test_pyarrow_reads_the_truth_from_the_hive_partitions(lake: tuple[Path, Totals]) -> None:
     folder, truth = lake
 
     ledger = ds.dataset(folder / "ledger", partitioning="hive").to_table(
@@ -152,7 +141,7 @@ def test_pyarrow_reads_the_truth_from_the_hive_partitions(lake: tuple[Path, Trut
     } == truth
 
 
-def test_polars_reads_the_truth_and_the_daily_totals_agree_with_it(lake: tuple[Path, Truth]) -> None:
+def test_polars_reads_the_truth_and_the_daily_totals_agree_with_it(lake: tuple[Path, Totals]) -> None:
     folder, truth = lake
 
     ledger = pl.scan_parquet(folder / "ledger/**/*.parquet", hive_partitioning=True)

@@ -1,7 +1,6 @@
 """One day published: in an order that no crash, race or pause can turn into a wrong ledger."""
 
 from dataclasses import replace
-from datetime import date
 from decimal import Decimal
 
 import polars as pl
@@ -17,6 +16,7 @@ from shared.runs import DayTask, Run, RunStatus
 from shared.storage.errors import Conflict
 from tests.faults import Killed, dies, name_of
 from tests.laptop import Laptop, laptop
+from tests.truth import truth_of
 
 METRIC = "ActualCost"
 NEVER_SETTLED = {"COST_SETTLE_HOURS": "8760"}
@@ -29,14 +29,6 @@ def small_tenant() -> Tenant:
 def one_partition() -> Tenant:
     """The least that can be published: sweeps over every call go over it again and again."""
     return Tenant(6, subscriptions=1, days=1, rows_per_day=16)
-
-
-def truth(tenant: Tenant) -> dict[tuple[date, str, str], tuple[Decimal, int]]:
-    found = {}
-    for path in tenant.subscription_scopes:
-        for key, total in scope_truth(tenant, path, Metric.ACTUAL).items():
-            found[key.day, key.currency, key.subscription] = (total.amount, total.rows)
-    return found
 
 
 async def read_only(bench: Laptop) -> tuple[Run, bytes]:
@@ -124,7 +116,7 @@ async def test_killed_at_any_outside_call_the_redelivery_publishes_the_same_byte
 
             await publish_day(bench.engine, day)
 
-            assert await bench.totals() == truth(tenant), place
+            assert await bench.totals() == truth_of(tenant), place
             before = await bench.etags()
             await publish_day(bench.engine, await asked_again(bench, run))
             assert await bench.etags() == before, place
@@ -165,7 +157,7 @@ async def test_lost_condition_starts_the_day_over() -> None:
         await publish_day(bench.engine, day)
 
         assert len(bench.edge.made("table get CostDays")) == 2
-        assert await bench.totals() == truth(tenant)
+        assert await bench.totals() == truth_of(tenant)
 
 
 async def test_race_that_is_never_won_raises_so_that_the_message_comes_again() -> None:
@@ -201,12 +193,12 @@ async def test_paused_at_any_call_a_publisher_never_puts_an_older_reading_back()
             bench.edge.meanwhile_at(place, another_publishes_newer)
             await publish_day(awake, day)
 
-            assert await bench.totals() == truth(tenant), paused_at
+            assert await bench.totals() == truth_of(tenant), paused_at
             await bench.take(RUNS)
             place += 1
         assert place > 12
         run = await bench.run()
-        assert (run.status, await bench.totals()) == (RunStatus.COMPLETE, truth(tenant))
+        assert (run.status, await bench.totals()) == (RunStatus.COMPLETE, truth_of(tenant))
 
 
 async def test_paused_publisher_never_puts_back_what_another_run_found_unchanged_meanwhile() -> None:
@@ -229,7 +221,7 @@ async def test_paused_publisher_never_puts_back_what_another_run_found_unchanged
         bench.edge.meanwhile("blob put costs/ledger", another_reads_a_again)
         await publish_day(awake, late)
 
-        assert await bench.totals() == truth(tenant)
+        assert await bench.totals() == truth_of(tenant)
 
 
 async def test_overtaken_publisher_cannot_claim_to_have_published_what_is_no_longer_there() -> None:
@@ -256,7 +248,7 @@ async def test_overtaken_publisher_cannot_claim_to_have_published_what_is_no_lon
         assert publication is not None
         etags = await bench.etags()
         assert {file.path: file.etag for file in publication.files}.items() <= etags.items()
-        assert await bench.totals() == truth(tenant)
+        assert await bench.totals() == truth_of(tenant)
 
 
 async def test_day_before_it_is_settled_is_restated_in_place() -> None:
@@ -268,7 +260,7 @@ async def test_day_before_it_is_settled_is_restated_in_place() -> None:
 
         await bench.run()
 
-        assert await bench.totals() == truth(tenant)
+        assert await bench.totals() == truth_of(tenant)
         assert len(await history(bench)) == 0
         assert not (await bench.manifest(METRIC, tenant.days[0]))["settled"]
 
@@ -305,7 +297,7 @@ async def test_withdrawn_amount_is_retracted_and_adds_no_row() -> None:
 
         assert (await history(bench))["x_Ended"].to_list() == ["retracted"] * gone
         assert len(await current(bench)) == rows - gone
-        assert await bench.totals() == truth(tenant)
+        assert await bench.totals() == truth_of(tenant)
 
 
 async def test_amount_that_goes_from_a_to_b_and_back_to_a_comes_out_right_each_time() -> None:
@@ -316,7 +308,7 @@ async def test_amount_that_goes_from_a_to_b_and_back_to_a_comes_out_right_each_t
         first, charges = await bench.totals(), tenant.charges(day, subscription)
         restate(tenant, 1, subscription=subscription)
         await bench.run()
-        assert await bench.totals() == truth(tenant) != first
+        assert await bench.totals() == truth_of(tenant) != first
         tenant.put(day, subscription, charges)
 
         await bench.run()
@@ -331,7 +323,7 @@ async def test_amounts_of_two_currencies_are_never_added() -> None:
         await bench.run()
 
         wanted: dict[str, Decimal] = {}
-        for (_, currency, _), (amount, _) in truth(tenant).items():
+        for (_, currency, _), (amount, _) in truth_of(tenant).items():
             wanted[currency] = wanted.get(currency, Decimal(0)) + amount
         assert set(wanted) == {"USD", "EUR"}
         totals = (await bench.manifest(METRIC, tenant.days[0]))["totals"]
