@@ -34,7 +34,8 @@ from shared.worker import STEPS
 from tests.faults import FaultyEdge
 from tests.truth import Totals
 
-ACCOUNTS = 400
+ACCOUNTS = 200
+"""How many accounts one emulator has: where they are used up, another is started."""
 _numbers = count()
 
 AT_ONCE = {
@@ -48,8 +49,8 @@ AT_ONCE = {
 
 
 @cache
-def _emulator() -> Azurite:
-    """Start the emulator of these tests on first use; it ends with the process."""
+def _emulator(_: int) -> Azurite:
+    """Start another emulator of these tests on first use; it ends with the process."""
     names = [ACCOUNT, *(f"laptop{number}" for number in range(ACCOUNTS))]
     accounts = ";".join(f"{name}:{ACCOUNT_KEY}" for name in names)
     stack = ExitStack()
@@ -60,7 +61,8 @@ def _emulator() -> Azurite:
 
 def fresh_storage() -> str:
     """Give the connection string of an account that nobody has used."""
-    return _emulator().connection_string.replace(ACCOUNT, f"laptop{next(_numbers)}")
+    emulator, account = divmod(next(_numbers), ACCOUNTS)
+    return _emulator(emulator).connection_string.replace(ACCOUNT, f"laptop{account}")
 
 
 @dataclass
