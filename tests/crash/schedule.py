@@ -5,7 +5,8 @@ give the same history, however fast the machine is.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar, cast
 
@@ -48,6 +49,15 @@ class Schedule:
         self.waiting.remove(chosen)
         self._out += 1
         chosen.word.set_result((fate, failure))
+
+    @contextmanager
+    def out(self) -> Iterator[None]:
+        """Let nobody choose what comes next meanwhile: this takes as long as the machine needs."""
+        self._out += 1
+        try:
+            yield
+        finally:
+            self._out -= 1
 
     async def quiet(self) -> None:
         """Wait until every process waits for its word, or has come to its end."""

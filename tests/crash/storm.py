@@ -268,7 +268,8 @@ class Storm:
                 await step(process.engine)
             except* Killed:
                 self.trace.append(f"{process.name}: dead")
-                await self.begin_anew(process)
+                with self.schedule.out():
+                    await self.begin_anew(process)
             except* Exception as failed:  # noqa: BLE001 - a timer's step that fails is tried at the next tick
                 self.trace.append(f"{process.name}: failed, {type(failed.exceptions[0]).__name__}")
 
