@@ -56,7 +56,8 @@ class PageItem(_Item, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One page of a generation, or its closing (the page number after the last page).
 
     `place` is the time given by the quota gate and `shifts` the gates' pauses by then (microseconds);
-    `attempt` counts tries that were no throttles; `requests` and `throttled` count what this page cost so far.
+    `attempt` counts tries that were no throttles, `parked` how often it gave way to others; `requests` and
+    `throttled` count what this page cost so far.
     """
 
     run: Name
@@ -67,6 +68,7 @@ class PageItem(_Item, frozen=True, forbid_unknown_fields=True, kw_only=True):
     place: datetime | None = None
     shifts: tuple[int, int] = (0, 0)
     attempt: int = 0
+    parked: Annotated[int, msgspec.Meta(ge=0)] = 0
     requests: int = 0
     throttled: int = 0
 

@@ -11,13 +11,14 @@ from shared.runs import Slice
 async def last_progress(engine: Engine, piece: Slice) -> datetime:
     """Give the latest of: the slice's own change, its last committed page, and the time it waits for.
 
-    Waiting for a place at the quota gate, or for a pause between two readings, is progress.
+    Waiting for a place at the quota gate, or for a pause between two readings, is progress; in the background also
+    to give way to others.
     """
     times = [
         piece.touched_at,
         piece.not_before,
         await last_written(engine.storage.tables, piece.partition),
-        await engine.gate.waits_until(piece.scope_key),
+        await engine.gate.waits_until(piece.scope_key, background=piece.background),
     ]
     return max(time for time in times if time is not None)
 

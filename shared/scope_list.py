@@ -2,14 +2,14 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
 from shared.environment import names
 from shared.plan.grouping import check_grouping, default_grouping, overlap_problem, scope_problems
-from shared.scopes import Scope
+from shared.scopes import Scope, ScopeError
 
 T = TypeVar("T")
 
@@ -47,6 +47,23 @@ class ScopeDefaults:
     source: Source
     grouping: tuple[str, ...] | None
     metrics: tuple[str, ...]
+
+
+def scopes_named(known: Iterable[ScopeSettings], paths: Iterable[str]) -> tuple[Scope, ...]:
+    """Find the scopes of these paths, in any casing, among those of the settings.
+
+    Raises:
+        ValueError: one is not there; the message lists those that are.
+    """
+    by_key = {item.scope.key: item.scope for item in known}
+    found: list[Scope] = []
+    for path in paths:
+        try:
+            found.append(by_key[Scope.parse(path).key])
+        except (ScopeError, KeyError) as error:
+            there = ", ".join(scope.path for scope in by_key.values())
+            raise ValueError(f"{path} is none of `COST_SCOPES`, which are: {there}") from error
+    return tuple(dict.fromkeys(found))
 
 
 def check_source(text: str) -> Source:

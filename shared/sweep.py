@@ -17,6 +17,7 @@ from shared.plan.deadlines import GRACE, RUN_DEADLINE, is_lost, is_overdue, pati
 from shared.plan.seed import finish_seeding
 from shared.progress import last_page, last_progress
 from shared.purge import purge
+from shared.quota.limits import spare
 from shared.read import ending
 from shared.registry.pages import next_number
 from shared.runs import DayTask, Run, RunStatus, Slice, SliceState
@@ -44,10 +45,15 @@ async def sweep(engine: Engine) -> None:
     await drain(engine)
     now = engine.clock()
     runs = await engine.runs.runs(only_open=True, refused=tell)
-    longest = patience(sum(run.planned for run in runs), engine.settings)
+    limits = engine.settings.quota_tenant
+    # What goes on in the background waits for all others, and they for none of it.
+    longest = {
+        False: patience(sum(run.planned for run in runs if not run.background), limits),
+        True: patience(sum(run.planned for run in runs), spare(limits)),
+    }
     for run in runs:
         try:
-            await _sweep_run(engine, run, now, longest)
+            await _sweep_run(engine, run, now, longest[run.background])
         except Exception as error:  # noqa: BLE001 - a run that resists must not keep the others from their ends
             emit(STEP_FAILED, run=run.id, cause=f"{type(error).__name__}: {error}")
     await purge(engine)

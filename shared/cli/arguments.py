@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import NoReturn
 
-from shared.plan.windows import parse_day
+from shared.plan.windows import check_kept, check_range, parse_day
 
 COMMANDS = {
     "run": "read, prove and publish in this process until it is done (default: the look-back)",
@@ -17,6 +17,9 @@ COMMANDS = {
     "purge": "do once what the sweep timer does: restart what stalled, remove what is past its time",
 }
 """Each command and what it does."""
+
+READING = ("run", "backfill")
+"""Those that ask the service, which keeps its days for so long."""
 
 _EXITS = (
     "exit codes: 0 all done and reconciled; 2 done, but some days are not reconciled, some slices failed or "
@@ -60,11 +63,14 @@ def parse(argv: Sequence[str], today: date) -> Asked:
     if said.command is None:
         parser.error(f"name a command: {', '.join(COMMANDS)}")
     options = vars(said)
+    days = _days(options.get("first"), options.get("last"), today)
+    if days is not None and said.command in READING:
+        _demand_kept(days[0], today)
     return Asked(
         command=said.command,
         json=said.json,
         verbose=said.verbose,
-        days=_days(options.get("first"), options.get("last"), today),
+        days=days,
         scopes=tuple(options.get("scopes") or ()),
         accept_vanished=options.get("accept_vanished", False),
         run=options.get("run"),
@@ -82,7 +88,7 @@ def _parser() -> _Parser:
     made = {name: _command(commands, name) for name in COMMANDS}
     for name in ("run", "days", "verify", "backfill"):
         _add_range(made[name], required=name == "backfill")
-    for name in ("run", "backfill"):
+    for name in READING:
         made[name].add_argument(
             "--scope",
             dest="scopes",
@@ -135,10 +141,15 @@ def _days(first: date | None, last: date | None, today: date) -> tuple[date, dat
     if first is None or last is None:
         given, absent = ("--from", "--to") if last is None else ("--to", "--from")
         raise UsageError(f"{given} needs {absent} beside it: give both, or neither for the look-back")
-    if last < first:
-        raise UsageError(f"--to {last} is before --from {first}: give the earlier day first")
-    if last > today:
-        raise UsageError(
-            f"--to {last} is in the future: the last day that can be asked for is today, {today} (UTC)"
-        )
+    try:
+        check_range(first, last, today)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     return first, last
+
+
+def _demand_kept(first: date, today: date) -> None:
+    try:
+        check_kept(first, today)
+    except ValueError as error:
+        raise UsageError(str(error)) from error

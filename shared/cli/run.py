@@ -7,10 +7,11 @@ from typing import Any
 from rich.console import Console
 
 from shared.cli.arguments import Asked
-from shared.cli.backfill import seeded
 from shared.cli.output import DONE, NOT_RECONCILED, amounts, print_json
 from shared.cli.progress import Bars, Lines, Watching
+from shared.cli.ranges import range_of
 from shared.engine import Engine
+from shared.plan.seed import Order, new_run_id, seed
 from shared.runs import Run, RunStatus
 from shared.scopes import Scope
 from shared.worker import Worker
@@ -18,7 +19,7 @@ from shared.worker import Worker
 
 async def run(engine: Engine, asked: Asked, scopes: tuple[Scope, ...]) -> int:
     """Seed a run, work it until it is closed, and print what it came to."""
-    opened = await seeded(engine, asked, scopes, "run")
+    opened = await _seeded(engine, asked, scopes)
     closed = await _worked(engine, opened, asked)
     summary = closed.summary or {}
     if asked.json:
@@ -26,6 +27,19 @@ async def run(engine: Engine, asked: Asked, scopes: tuple[Scope, ...]) -> int:
     else:
         print("\n".join(summary_lines(summary)))
     return DONE if closed.status is RunStatus.COMPLETE else NOT_RECONCILED
+
+
+async def _seeded(engine: Engine, asked: Asked, scopes: tuple[Scope, ...]) -> Run:
+    first, last = range_of(engine, asked)
+    order = Order(
+        run=new_run_id("run", engine.clock()),
+        kind="run",
+        first=first,
+        last=last,
+        only=scopes or None,
+        accept_vanished=asked.accept_vanished,
+    )
+    return await seed(engine, order)
 
 
 async def _worked(engine: Engine, opened: Run, asked: Asked) -> Run:

@@ -20,7 +20,8 @@ from shared.cli.status import status
 from shared.cli.verify import verify
 from shared.engine import Engine, open_engine, read_settings
 from shared.messages import BadMessage
-from shared.scopes import Scope, ScopeError
+from shared.scope_list import scopes_named
+from shared.scopes import Scope
 from shared.settings import Settings, SettingsError
 from shared.storage.connection import ConnectionProblems
 from shared.storage.errors import StorageError
@@ -69,7 +70,7 @@ def work(asked: Asked, environ: Mapping[str, str]) -> int:
     logs.to_stderr(wanted=asked.verbose)
     try:
         settings, _ = read_settings(environ)
-        code = asyncio.run(_opened(asked, environ, chosen(settings, asked.scopes)))
+        code = asyncio.run(_opened(asked, environ, _chosen(settings, asked.scopes)))
         sys.stdout.flush()
     except KeyboardInterrupt:
         return _stopped(asked, signal.SIGINT)
@@ -84,21 +85,11 @@ def work(asked: Asked, environ: Mapping[str, str]) -> int:
     return code
 
 
-def chosen(settings: Settings, paths: tuple[str, ...]) -> tuple[Scope, ...]:
-    """Find the scopes asked for among those of the settings, in any casing.
-
-    Raises:
-        UsageError: one is not there; the message lists those that are.
-    """
-    known = {item.scope.key: item.scope for item in settings.scopes}
-    found: list[Scope] = []
-    for path in paths:
-        try:
-            found.append(known[Scope.parse(path).key])
-        except (ScopeError, KeyError) as error:
-            there = ", ".join(scope.path for scope in known.values())
-            raise UsageError(f"--scope {path} is none of `COST_SCOPES`, which are: {there}") from error
-    return tuple(dict.fromkeys(found))
+def _chosen(settings: Settings, paths: tuple[str, ...]) -> tuple[Scope, ...]:
+    try:
+        return scopes_named(settings.scopes, paths)
+    except ValueError as error:
+        raise UsageError(f"--scope {error}") from error
 
 
 async def _opened(asked: Asked, environ: Mapping[str, str], scopes: tuple[Scope, ...]) -> int:

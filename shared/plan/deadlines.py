@@ -4,11 +4,12 @@ Pages, readings and tries are counted and bounded by the settings, and what make
 wait for the quota is progress, and a service that throttles for ever would be waited for for ever.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from shared.plan.schedule import REQUESTS_OF_A_SLICE
+from shared.quota.limits import Limit, slowest
 from shared.runs import Run
-from shared.settings import Settings
 
 PATIENCE = timedelta(hours=24)
 """How long a reading may go without a page, the time aside in which the quota serves the slices of all open runs."""
@@ -20,10 +21,9 @@ GRACE = timedelta(days=1)
 """A run that could not be closed in order even then is closed as it is."""
 
 
-def patience(planned: int, settings: Settings) -> timedelta:
-    """Tell how long a slice may go without a page while so many slices share the quota."""
-    each = max(limit.per / limit.count for limit in settings.quota_tenant)
-    return PATIENCE + planned * REQUESTS_OF_A_SLICE * each
+def patience(planned: int, limits: Sequence[Limit]) -> timedelta:
+    """Tell how long a slice may go without a page while so many slices share these limits."""
+    return PATIENCE + planned * REQUESTS_OF_A_SLICE * slowest(limits)
 
 
 def is_overdue(run: Run, now: datetime) -> bool:

@@ -15,15 +15,19 @@ from shared.events import RUN_SEEDED, SEEDING_FINISHED, emit
 from shared.plan.schedule import REQUESTS_OF_A_SLICE, last_tick, next_tick, run_id_of
 from shared.plan.windows import Window, lookback, windows
 from shared.progress import last_progress
-from shared.quota.limits import Limit
+from shared.quota.limits import Limit, slowest, spare
 from shared.read.ending import first_page, follow_up, generation_id
-from shared.runs import ListedScope, Run, Slice, SliceState, slice_name
+from shared.runs import BACKFILL, ListedScope, Run, Slice, SliceState, slice_name
 from shared.scopes import Scope
 from shared.settings import ScopeSettings
 from shared.storage.errors import Conflict
 from shared.versions import UnreadableError, tell
 
 TIMER = "timer"
+
+
+LONGEST_SPREAD = timedelta(days=6)
+"""A message can be hidden for seven days, and a run is over then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +162,6 @@ def _wanted(engine: Engine, order: Order) -> list[_Wanted]:
 
 
 def _slice(engine: Engine, order: Order, seeding: str, number: int, item: _Wanted, now: datetime) -> Slice:
-    limit = engine.settings.quota_tenant[0]
     return Slice(
         run=order.run,
         name=slice_name(seeding, number),
@@ -173,8 +176,8 @@ def _slice(engine: Engine, order: Order, seeding: str, number: int, item: _Wante
         page_size=engine.settings.page_size,
         tolerance=engine.settings.control_tolerance,
         accept_vanished=order.accept_vanished,
-        # Spread as the first limit lets them through: the rest would only wake to be sent back by the gate.
-        not_before=now + (number // limit.count) * limit.per if number >= limit.count else None,
+        background=order.kind == BACKFILL,
+        not_before=_spread(engine, order, number, now),
         generation=generation_id(now),
         reading=1,
         reading_first=item.window.first,
@@ -182,12 +185,25 @@ def _slice(engine: Engine, order: Order, seeding: str, number: int, item: _Wante
     )
 
 
+def _spread(engine: Engine, order: Order, number: int, now: datetime) -> datetime | None:
+    """Say when a run's `number`-th slice begins: those that come too early would only be sent back by the gate.
+
+    A run's slices come as the first limit lets them through; those of a backfill as all that is spare is cleared.
+    """
+    limits = engine.settings.quota_tenant
+    if order.kind == BACKFILL:
+        each = slowest(spare(limits)) * REQUESTS_OF_A_SLICE
+        return now + min(number * each, LONGEST_SPREAD) if number else None
+    return now + (number // limits[0].count) * limits[0].per if number >= limits[0].count else None
+
+
 async def _not_under_way(engine: Engine, wanted: list[_Wanted], now: datetime) -> list[_Wanted]:
     """Leave out what another open run is reading right now: reading it twice would only cost quota."""
     busy: set[tuple[str, str, date, date]] = set()
     for run in await engine.runs.runs(only_open=True, refused=tell):
         for piece in await engine.runs.slices(run, only_open=True, refused=tell):
-            if await _is_read(engine, piece, now):
+            # What goes on in the background comes whenever there is nothing else to do.
+            if not piece.background and await _is_read(engine, piece, now):
                 busy.add((piece.scope_key, piece.metric, piece.first, piece.last))
     return [
         item

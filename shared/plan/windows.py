@@ -11,6 +11,7 @@ from datetime import date, timedelta
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _ONE_DAY = timedelta(days=1)
+MONTHS_KEPT = 37
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -63,6 +64,43 @@ def lookback(today: date, days: int) -> tuple[date, date]:
     if days < 1:
         raise ValueError("a look-back holds at least today")
     return today - (days - 1) * _ONE_DAY, today
+
+
+def check_range(first: date, last: date, today: date) -> None:
+    """Make sure that a range of days can be asked for; `today` (UTC) is the last that there is.
+
+    Raises:
+        ValueError: it is reversed or in the future; the message says what is allowed.
+    """
+    if last < first:
+        raise ValueError(f"the last day, {last}, is before the first, {first}: give the earlier day first")
+    if last > today:
+        raise ValueError(
+            f"{last} is in the future: the last day that can be asked for is today, {today} (UTC)"
+        )
+
+
+def check_kept(first: date, today: date) -> None:
+    """Make sure that the service still has the days from `first` on.
+
+    Raises:
+        ValueError: it has forgotten them; the message says what it keeps.
+    """
+    earliest = first_kept(today)
+    if first < earliest:
+        raise ValueError(
+            f"{first} is too long ago: the service keeps {MONTHS_KEPT} months, now from {earliest} on"
+        )
+
+
+def first_kept(today: date) -> date:
+    """Give the earliest day that the service still answers for: 37 months back, in a shorter month its last day.
+
+    Source: Cost Management answers a query over more than 37 months with 400.
+    """
+    months = today.year * 12 + today.month - 1 - MONTHS_KEPT
+    start = date(months // 12, months % 12 + 1, 1)
+    return start.replace(day=min(today.day, _month_end(start).day))
 
 
 def parse_day(text: str) -> date:

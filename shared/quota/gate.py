@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
-from shared.quota.limits import Limit
-from shared.quota.places import Gate, due, pause, take, unpack_places
+from shared.quota.limits import Limit, spare
+from shared.quota.places import Gate, Taken, due, pause, take, unpack_places
 from shared.storage.errors import Conflict
 from shared.storage.packing import pack, unpack
 from shared.storage.rows import Insert, Operation, Replace, Row, quoted
@@ -80,8 +80,25 @@ class QuotaGate:
 
         def taking(gates: tuple[Gate, Gate]) -> tuple[tuple[Gate, ...], Turn]:
             taken = take(now, ((gates[0], self._tenant), (gates[1], self._scope)))
-            shifts = tuple(shift // _MICROSECOND for shift in taken.shifts)
-            return taken.gates, Turn(taken.place, (shifts[0], shifts[1]))
+            return taken.gates, _turn(taken)
+
+        return await self._change(scope_key, taking)
+
+    async def take_spare(self, scope_key: str, now: datetime) -> Turn | datetime:
+        """Take the place of this moment if the gates have one to spare; else tell when they may have, and book none.
+
+        What books no place ahead keeps nobody waiting who does.
+
+        Raises:
+            Conflict: others were first too many times in a row.
+        """
+
+        def taking(gates: tuple[Gate, Gate]) -> tuple[tuple[Gate, ...], Turn | datetime]:
+            found = take(now, ((gates[0], spare(self._tenant)), (gates[1], spare(self._scope))))
+            if found.place > now:
+                return gates, found.place
+            taken = take(now, ((gates[0], self._tenant), (gates[1], self._scope)))
+            return taken.gates, _turn(taken)
 
         return await self._change(scope_key, taking)
 
@@ -99,13 +116,15 @@ class QuotaGate:
 
         await self._change(scope_key, pausing)
 
-    async def waits_until(self, scope_key: str) -> datetime | None:
+    async def waits_until(self, scope_key: str, *, background: bool = False) -> datetime | None:
         """Give the time until which a holder of the scope's last place waits: that is progress.
 
-        A pause moves the tenant's gate only, so its holder waits longer by what the pauses since have added.
+        A pause moves the tenant's gate only, so its holder waits longer by what the pauses since have added. Who
+        takes only what others leave waits as long as anybody of the tenant does.
         """
         tenant, scope = await self._read(scope_key)
         times = [place + tenant.gate.shift - scope.booked for place in scope.gate.places[-1:]]
+        times += tenant.gate.places[-1:] if background else ()
         return max([*times, *([tenant.gate.resume_at] if tenant.gate.resume_at else [])], default=None)
 
     async def _change(
@@ -135,6 +154,11 @@ class QuotaGate:
         found = {row.rk: row for row in rows}
         tenant, scope = (_held(key, found.get(key)) for key in keys)
         return tenant, scope
+
+
+def _turn(taken: Taken) -> Turn:
+    tenant, scope = (shift // _MICROSECOND for shift in taken.shifts)
+    return Turn(taken.place, (tenant, scope))
 
 
 def _held(key: str, row: Row | None) -> _Held:

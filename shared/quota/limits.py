@@ -1,6 +1,7 @@
 """Limits: how many requests a window of time may hold."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -19,6 +20,16 @@ class Limit:
     def __post_init__(self) -> None:
         if self.count < 1 or self.per <= timedelta(0):
             raise ValueError("a limit needs at least one request in a time above zero")
+
+
+def slowest(limits: Sequence[Limit]) -> timedelta:
+    """Give the time that one request takes of the limit that lets fewest through in the long run."""
+    return max(limit.per / limit.count for limit in limits)
+
+
+def spare(limits: Sequence[Limit]) -> tuple[Limit, ...]:
+    """Give what may be used in the background: three quarters of each limit, and one request at the least."""
+    return tuple(Limit(max(1, limit.count * 3 // 4), limit.per) for limit in limits)
 
 
 def parse_limits(text: str) -> tuple[Limit, ...]:

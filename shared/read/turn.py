@@ -20,6 +20,10 @@ from shared.registry.pages import Page
 from shared.runs import Slice, SliceState
 from shared.storage.errors import Conflict
 
+SHORTEST_PARKING = timedelta(seconds=15)
+LONGEST_PARKING = timedelta(minutes=15)
+"""Over how long those who gave way are spread before they ask again: well below the stall's least default."""
+
 
 async def take_turn(engine: Engine, piece: Slice, item: PageItem) -> PageItem | None:
     """Give the item with its request counted if it is its turn; else put it back on the queue and give None."""
@@ -28,7 +32,9 @@ async def take_turn(engine: Engine, piece: Slice, item: PageItem) -> PageItem | 
         if item.not_before is not None and item.not_before > now:
             await engine.send_page(item)
             return None
-        turn = await engine.gate.take(piece.scope_key, now)
+        turn = await _place(engine, piece, item, now)
+        if turn is None:
+            return None
         due = turn.place
     else:
         turn = Turn(item.place, item.shifts)
@@ -37,6 +43,20 @@ async def take_turn(engine: Engine, piece: Slice, item: PageItem) -> PageItem | 
         await engine.send_page(_holding(item, turn, due))
         return None
     return msgspec.structs.replace(item, requests=item.requests + 1)
+
+
+async def _place(engine: Engine, piece: Slice, item: PageItem, now: datetime) -> Turn | None:
+    """Take a place at the gate. In the background only one that nobody else wants, or look again later."""
+    if not piece.background:
+        return await engine.gate.take(piece.scope_key, now)
+    found = await engine.gate.take_spare(piece.scope_key, now)
+    if isinstance(found, Turn):
+        return found
+    # All that were parked would wake at once: the longer it goes on, the further they are spread.
+    spread = min(SHORTEST_PARKING * (1 << min(item.parked, 10)), LONGEST_PARKING)
+    until = found + spread * engine.jitter.randrange(0, 1001) / 1000
+    await engine.send_page(msgspec.structs.replace(item, parked=item.parked + 1, not_before=until))
+    return None
 
 
 def charged(piece: Slice, item: PageItem | Page) -> Slice:

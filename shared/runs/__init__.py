@@ -11,6 +11,7 @@ and only the seeding that the run row names counts.
 
 from shared.runs.book import RunBook
 from shared.runs.model import (
+    BACKFILL,
     DayTask,
     ListedScope,
     Run,
@@ -23,6 +24,7 @@ from shared.runs.model import (
 from shared.runs.rows import TABLE
 
 __all__ = [
+    "BACKFILL",
     "TABLE",
     "DayTask",
     "ListedScope",

@@ -26,6 +26,10 @@ class RunStatus(StrEnum):
     PARTIAL = "partial"
 
 
+BACKFILL = "backfill"
+"""The kind of runs that go on in the background: all others come first."""
+
+
 @dataclass(frozen=True, slots=True)
 class ListedScope:
     """A scope of the settings as a run found it: what a manifest must account for."""
@@ -63,6 +67,11 @@ class Run:
     summary: Mapping[str, Any] | None = None
     etag: str | None = None
 
+    @property
+    def background(self) -> bool:
+        """Whether its slices give way to those of all other runs."""
+        return self.kind == BACKFILL
+
 
 @dataclass(frozen=True, slots=True)
 class Slice:
@@ -70,6 +79,7 @@ class Slice:
 
     `generation` is the reading that counts now, `reading` its ordinal from 1, `reading_first` to `reading_last`
     the days it asks for; `must_control` is set once a day disagreed, so that no later reading goes unproven.
+    `background` slices give way to all others at the quota gate.
     `restarts` counts how often it was restarted for the page that `waiting_for` names; `requests` and
     `throttled` count what brought no committed page, the pages count theirs.
     """
@@ -92,6 +102,7 @@ class Slice:
     reading_first: date
     reading_last: date
     must_control: bool = False
+    background: bool = False
     not_before: datetime | None = None
     restarts: int = 0
     waiting_for: str = ""

@@ -89,6 +89,7 @@ def slice_row(item: Slice) -> Row:
         "reading_first": item.reading_first.isoformat(),
         "reading_last": item.reading_last.isoformat(),
         "must_control": item.must_control,
+        "background": item.background,
         "restarts": item.restarts,
         "waiting_for": item.waiting_for,
         "state": item.state.value,

@@ -26,6 +26,7 @@ DRIVER = ROOT.parent / "shared" / "tools" / "drive_runtime.py"
 VENV = ROOT / ".venv313"
 QUEUES = {"fetch_page": "cost-pages", "orchestrate": "cost-runs", "publish_day": "cost-days"}
 TIMERS = {"seed": "0 0 */4 * * *", "sweep": "0 */10 * * * *"}
+ROUTES = {"backfill": "backfill"}
 
 DECLARED = """
 import json, sys
@@ -60,11 +61,11 @@ def declared(**settings: str) -> dict[str, list[dict[str, Any]]]:
     return functions
 
 
-def test_importing_the_app_declares_five_functions_and_calls_nothing() -> None:
+def test_importing_the_app_declares_its_functions_and_calls_nothing() -> None:
     """GIVEN no settings at all WHEN the app is imported THEN it declares its triggers with their defaults."""
     functions = declared()
 
-    assert functions.keys() == QUEUES.keys() | TIMERS.keys()
+    assert functions.keys() == QUEUES.keys() | TIMERS.keys() | ROUTES.keys()
     for name, queue in QUEUES.items():
         (trigger,) = functions[name]
         assert (trigger["type"], trigger["queueName"]) == ("queueTrigger", queue)
@@ -73,6 +74,10 @@ def test_importing_the_app_declares_five_functions_and_calls_nothing() -> None:
         (trigger,) = functions[name]
         assert (trigger["type"], trigger["schedule"]) == ("timerTrigger", schedule)
         assert trigger["runOnStartup"] is False
+    for name, route in ROUTES.items():
+        trigger, answer = functions[name]
+        assert (trigger["type"], trigger["route"], answer["type"]) == ("httpTrigger", route, "http")
+        assert trigger["authLevel"] == "FUNCTION", "nobody seeds a run without the function's key"
 
 
 def test_the_declared_bindings_follow_the_settings() -> None:
@@ -202,6 +207,8 @@ async def test_microsofts_runtime_lists_the_functions_and_runs_each(
         run = await seed(engine, Order(run="a-run", kind="run", first=day, last=day))
         pages = [first_page(piece) for piece in await engine.runs.slices(run)]
 
+        asked = {"from": day.isoformat(), "to": day.isoformat()}
+
         answer = drive(
             runtime,
             settings,
@@ -215,24 +222,30 @@ async def test_microsofts_runtime_lists_the_functions_and_runs_each(
             message("orchestrate", RunItem(run=run.id)),
             {"fn": "seed"},
             {"fn": "sweep", "past_due": True},
+            {"fn": "backfill", "http": {"method": "POST", "body": json.dumps(asked)}},
+            {"fn": "backfill", "http": {"method": "POST", "body": "no json"}},
         )
 
         assert "index_error" not in answer
         assert {one["name"]: one["bindings"][0]["type"] for one in answer["functions"]} == {
             **dict.fromkeys(QUEUES, "queueTrigger"),
             **dict.fromkeys(TIMERS, "timerTrigger"),
+            **dict.fromkeys(ROUTES, "httpTrigger"),
         }
         assert {one["name"]: one["bindings"][0].get("queueName") for one in answer["functions"]} == {
             **QUEUES,
-            **dict.fromkeys(TIMERS),
+            **dict.fromkeys([*TIMERS, *ROUTES]),
         }
-        assert all(one["loaded"] and len(one["bindings"]) == 1 for one in answer["functions"])
+        assert all(one["loaded"] for one in answer["functions"])
         assert [one for one in answer["invocations"] if not one["ok"]] == []
         closed = await engine.runs.run(run.id)
         assert closed is not None
         assert closed.status is RunStatus.COMPLETE
         assert await engine.storage.blobs.get("costs", f"manifests/metric=ActualCost/{day}.json") is not None
-        assert [one.kind for one in await engine.runs.runs() if one.id != run.id] == ["timer"]
+        answers = [one["outputs"]["$return"]["value"]["http"] for one in answer["invocations"][-2:]]
+        assert [said["status"] for said in answers] == ["202", "400"]
+        kinds = sorted(one.kind for one in await engine.runs.runs() if one.id != run.id)
+        assert kinds == ["backfill", "timer"]
 
 
 def message(name: str, item: PageItem | RunItem | DayItem) -> dict[str, Any]:

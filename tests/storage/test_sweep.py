@@ -338,8 +338,8 @@ async def test_patience_grows_with_what_the_quota_must_clear() -> None:
     async with laptop(small_tenant(), COST_QUOTA_TENANT="60/m,600/h") as bench:
         run = await bench.seed()
 
-        assert patience(run.planned, bench.engine.settings) == timedelta(hours=24, seconds=12)
-        assert patience(1200, bench.engine.settings) == timedelta(hours=28)
+        assert patience(run.planned, bench.engine.settings.quota_tenant) == timedelta(hours=24, seconds=12)
+        assert patience(1200, bench.engine.settings.quota_tenant) == timedelta(hours=28)
 
 
 async def test_what_is_not_read_after_a_week_is_failed_and_what_is_read_is_published() -> None:

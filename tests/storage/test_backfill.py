@@ -1,0 +1,211 @@
+"""Backfills: any days that the service still has, in the background of all other runs."""
+
+from datetime import date, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from infra.local.simulator import Tenant, restate
+from shared.engine import Engine
+from shared.messages import PAGES, PageItem
+from shared.plan.backfill import backfill, backfill_request
+from shared.plan.seed import seed_timer
+from shared.progress import last_progress
+from shared.purge import purge
+from shared.read.fetch_page import fetch_page
+from shared.read.turn import LONGEST_PARKING, SHORTEST_PARKING
+from shared.runs import Run, RunStatus
+from shared.sweep import sweep
+from tests.laptop import Laptop, laptop
+from tests.truth import truth_of
+
+A_STALL = timedelta(seconds=1801)
+RETENTION = timedelta(days=45, minutes=1)
+
+
+def small_tenant() -> Tenant:
+    return Tenant(6, subscriptions=2, days=1, rows_per_day=20)
+
+
+async def asked(bench: Laptop, **body: object) -> tuple[int, dict[str, Any]]:
+    status, answer = await backfill_request(bench.engine, msgspec.json.encode(body))
+    return status, msgspec.json.decode(answer, type=dict[str, Any])
+
+
+async def filled(bench: Laptop) -> Run:
+    """Backfill the tenant's days, with every slice's message due at once."""
+    days = bench.tenant.days
+    run = await backfill(bench.engine, days[0], days[-1])
+    await bench.take(PAGES)
+    return run
+
+
+async def first_pages(bench: Laptop, run: Run) -> list[bytes]:
+    return [
+        PageItem(run=run.id, slice=piece.name, generation=piece.generation, page=1).encode()
+        for piece in await bench.slices(run)
+    ]
+
+
+async def test_request_seeds_a_run_over_windows_and_says_how_it_is_called() -> None:
+    async with laptop(small_tenant()) as bench:
+        scope = bench.tenant.subscription_scopes[0]
+
+        status, answer = await asked(bench, **{"from": "2026-01-15", "to": "2026-03-02", "scopes": [scope]})
+
+        (run,) = await bench.engine.runs.runs()
+        assert (status, answer) == (
+            202,
+            {"run_id": run.id, "from": "2026-01-15", "to": "2026-03-02", "slices": 3},
+        )
+        pieces = await bench.slices(run)
+        assert [(piece.first, piece.last) for piece in pieces] == [
+            (date(2026, 3, 1), date(2026, 3, 2)),
+            (date(2026, 2, 1), date(2026, 2, 28)),
+            (date(2026, 1, 15), date(2026, 1, 31)),
+        ]
+        assert {piece.scope for piece in pieces} == {scope}
+        assert all(piece.background for piece in pieces)
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({}, "missing required field `from`"),
+        ({"from": "2026-05", "to": "2026-05-02"}, "write it as YYYY-MM-DD"),
+        ({"from": "2026-02-30", "to": "2026-03-02"}, "no day of the calendar"),
+        ({"from": "2026-05-02", "to": "2026-05-01"}, "give the earlier day first"),
+        ({"from": "2026-05-02", "to": "9999-05-01"}, "the last day that can be asked for is today"),
+        ({"from": "2001-05-02", "to": "2026-05-01"}, "keeps 37 months, now from"),
+        (
+            {"from": "2026-05-01", "to": "2026-05-02", "scopes": ["/subscriptions/x"]},
+            "is none of `COST_SCOPES`",
+        ),
+        ({"from": "2026-05-01", "to": "2026-05-02", "scopes": []}, "`scopes` is empty"),
+        ({"from": "2026-05-01", "to": "2026-05-02", "scope": "x"}, "unknown field `scope`"),
+        ({"from": 20260501, "to": "2026-05-02"}, "Expected `str`"),
+    ],
+)
+async def test_request_that_cannot_be_met_is_answered_with_what_is_allowed(
+    body: dict[str, object], says: str
+) -> None:
+    async with laptop(small_tenant()) as bench:
+        status, answer = await asked(bench, **body)
+
+        assert status == 400
+        assert says in answer["error"]
+        assert await bench.engine.runs.runs() == []
+
+
+@pytest.mark.parametrize("body", [b"", b"no json", b"\xff\xfe", b"[]", b'{"from": "2026-05-01"'])
+async def test_request_that_is_no_json_is_answered_with_what_is_allowed(body: bytes) -> None:
+    async with laptop(small_tenant()) as bench:
+        status, answer = await backfill_request(bench.engine, body)
+
+        assert status == 400
+        assert b'send {\\"from\\": \\"YYYY-MM-DD\\"' in answer
+
+
+async def test_backfill_leaves_a_part_of_the_quota_to_the_timers_run() -> None:
+    """Of four requests an hour it takes three; the timer's run has its place at once."""
+    async with laptop(small_tenant(), COST_QUOTA_TENANT="4/h") as bench:
+        run = await filled(bench)
+        (body, _) = await first_pages(bench, run)
+        for _ in range(3):
+            await bench.engine.gate.take_spare("elsewhere", bench.clock())
+        bench.edge.heal()
+
+        await fetch_page(bench.engine, body)
+
+        assert bench.edge.made("api") == bench.edge.made("table batch CostQuota") == []
+        timers = await bench.seed(bench.tenant.subscription_scopes[0])
+        (other,) = await first_pages(bench, timers)
+        await fetch_page(bench.engine, other)
+        assert len(bench.edge.made("api")) == 1
+
+
+async def test_backfill_that_gives_way_asks_again_later_and_is_spread_further_each_time() -> None:
+    """Whoever was parked would else wake with all others, again and again."""
+    hidden: list[tuple[PageItem, timedelta]] = []
+
+    class Listening(Engine):
+        async def send_page(self, item: PageItem) -> None:
+            assert item.not_before is not None
+            hidden.append((item, item.not_before - self.clock()))
+            await super().send_page(item)
+
+    async with laptop(small_tenant(), COST_QUOTA_TENANT="4/1s") as bench:
+        run = await filled(bench)
+        (body, _) = await first_pages(bench, run)
+        listening = Listening(**{name: getattr(bench.engine, name) for name in Engine.__dataclass_fields__})
+        for _ in range(12):
+            now = bench.clock()
+            for _ in range(4):
+                await bench.engine.gate.take("elsewhere", now)
+            await fetch_page(listening, body)
+            item, _ = hidden[-1]
+            bench.clock.ahead += timedelta(minutes=16)
+            body = item.encode()
+
+    assert [item.parked for item, _ in hidden] == list(range(1, 13))
+    assert all(
+        wait < SHORTEST_PARKING * 2**number + timedelta(seconds=2) for number, (_, wait) in enumerate(hidden)
+    )
+    assert max(wait for _, wait in hidden[8:]) > 4 * SHORTEST_PARKING
+    assert max(wait for _, wait in hidden) < LONGEST_PARKING + timedelta(seconds=2)
+
+
+async def test_slice_that_gives_way_has_not_stalled_as_long_as_others_are_served() -> None:
+    async with laptop(small_tenant()) as bench:
+        run = await filled(bench)
+        bench.clock.ahead += A_STALL
+        await bench.engine.gate.take("elsewhere", bench.clock())
+
+        await sweep(bench.engine)
+
+        assert [piece.restarts for piece in await bench.slices(run)] == [0, 0]
+        bench.clock.ahead += A_STALL
+        await sweep(bench.engine)
+        assert [piece.restarts for piece in await bench.slices(run)] == [1, 1]
+
+
+async def test_timer_reads_what_a_backfill_has_still_before_it() -> None:
+    async with laptop(small_tenant(), COST_LOOKBACK_DAYS="1") as bench:
+        today = bench.clock().date()
+        await backfill(bench.engine, today, today)
+
+        run = await seed_timer(bench.engine)
+
+        assert run.planned == 2
+
+
+async def test_first_pages_of_a_backfill_come_as_fast_as_the_spare_quota_clears_them() -> None:
+    """A slice asks for a page and its control totals; of 60 an hour 45 are spare, one every 80 seconds."""
+    async with laptop(small_tenant(), COST_QUOTA_TENANT="60/h") as bench:
+        run = await filled(bench)
+
+        first, second = await bench.slices(run)
+
+        assert (first.not_before, second.not_before) == (None, run.created_at + timedelta(seconds=160))
+        assert await last_progress(bench.engine, second) == second.not_before
+
+
+async def test_days_whose_hashes_are_long_gone_are_restated_from_the_ledger_alone() -> None:
+    tenant = small_tenant()
+    async with laptop(tenant) as bench:
+        await bench.run()
+        for ahead in (timedelta(days=8), RETENTION):
+            bench.clock.ahead = ahead
+            await purge(bench.engine)
+        assert await bench.engine.storage.tables.query("CostHashes", "", select=["kind"]) == []
+        restate(tenant, 4)
+
+        run = await backfill(bench.engine, tenant.days[0], tenant.days[-1])
+        await bench.take(PAGES)
+        for body in await first_pages(bench, run):
+            await fetch_page(bench.engine, body)
+        await bench.drain()
+
+        assert (await bench.closed(run)).status is RunStatus.COMPLETE
+        assert await bench.totals() == truth_of(tenant)
