@@ -13,6 +13,7 @@ _logger = logging.getLogger("cost_ledger")
 RUN_SEEDED = "run_seeded"
 RUN_CLOSED = "run_closed"
 SLICE_ENDED = "slice_ended"
+VANISHED_CONFIRMED = "vanished_confirmed"
 GENERATION_DISCARDED = "generation_discarded"
 PAGE_COMMITTED = "page_committed"
 PAGE_LOST_RACE = "page_lost_race"

@@ -14,22 +14,20 @@ from shared.days import Pointer, Reading
 from shared.engine import Engine
 from shared.events import PAGE_LOST_RACE, emit
 from shared.messages import PageItem
-from shared.normalise.exact import minus, plus, times
 from shared.normalise.hashing import add_digests, digest_text
 from shared.normalise.records import control as read_control
 from shared.plan.windows import Window
 from shared.read import ending, query, schema
 from shared.read.answers import PageAnswer, Refused, Throttled, Transient
+from shared.read.near import near
 from shared.read.shape import shape_of
 from shared.read.turn import charged, give_way, take_turn, try_again
+from shared.read.vanishing import is_confirmed, vanishes
 from shared.registry import pages
 from shared.registry.generations import Generation
 from shared.registry.pages import DaySums, DayVerdict, Page, Sums, Verdict
 from shared.runs import Slice, SliceState
 from shared.storage.errors import Conflict
-
-FLOOR = Decimal("1e-9")
-"""What sums and control may differ by in any case: the service adds doubles."""
 
 CONTROL_PAGE = 5000
 RECONCILE_CURE = (
@@ -144,24 +142,24 @@ def agrees(said: Mapping[str, Sums], control: Mapping[str, Sums], tolerance: Dec
     """
     for currency in said.keys() | control.keys():
         ours, theirs = said.get(currency, Sums()), control.get(currency, Sums())
-        if not _near(ours.cost, theirs.cost, ours.cost_absolute, tolerance):
+        if not near(ours.cost, theirs.cost, ours.cost_absolute, tolerance):
             return False
-        if not _near(ours.quantity, theirs.quantity, ours.quantity_absolute, tolerance):
+        if not near(ours.quantity, theirs.quantity, ours.quantity_absolute, tolerance):
             return False
     return True
-
-
-def _near(ours: Decimal, theirs: Decimal, absolute: Decimal, tolerance: Decimal) -> bool:
-    return abs(minus(ours, theirs)) <= plus(times(tolerance, absolute), FLOOR)
 
 
 async def _apply(engine: Engine, piece: Slice, verdict: Verdict) -> None:
     known = await engine.days.of_scope(piece.metric, piece.scope_key, piece.reading_first, piece.reading_last)
     readings = {day.day: _reading(piece, verdict, day) for day in verdict.days}
-    gone = [day for day, reading in readings.items() if reading.agreed and vanishes(known.get(day), reading)]
-    if gone and not piece.accept_vanished:
-        await _vanish(engine, piece, gone)
-        return
+    if not piece.accept_vanished:
+        gone = [
+            day for day, reading in readings.items() if reading.agreed and vanishes(known.get(day), reading)
+        ]
+        lost = [day for day in gone if not await is_confirmed(engine, piece, known[day], readings[day])]
+        if lost:
+            await _vanish(engine, piece, lost)
+            return
     wanted = [day for day, reading in readings.items() if reading.agreed]
     disagreeing = [day for day in readings if day not in set(wanted)]
     last_reading = piece.reading >= engine.settings.max_readings
@@ -200,21 +198,6 @@ async def _vanish(engine: Engine, piece: Slice, gone: list[date]) -> None:
 
 def _proven(pointer: Pointer | None) -> bool:
     return pointer is not None and pointer.reading is not None and pointer.reading.agreed
-
-
-def vanishes(pointer: Pointer | None, reading: Reading) -> bool:
-    """Tell whether a reading would empty a reconciled day, or take away more than half of its absolute amounts."""
-    if pointer is None or pointer.reading is None or not pointer.reading.agreed:
-        return False
-    before = pointer.reading
-    if before.order >= reading.order:
-        return False
-    if before.records and not reading.records:
-        return True
-    return any(
-        amount > 0 and 2 * reading.absolutes.get(currency, Decimal(0)) < amount
-        for currency, amount in before.absolutes.items()
-    )
 
 
 def _reading(piece: Slice, verdict: Verdict, day: DayVerdict) -> Reading:
