@@ -16,9 +16,9 @@ from shared.normalise.exact import text
 from shared.scopes import Scope
 
 WITHOUT_TOTAL = {
-    OPEN: "days were not settled then: their rows could still be replaced in place",
-    UNREAD: "days had nothing in the ledger then: they were read later, or cost nothing",
-    UNREADABLE: "days have files that are not what their manifest says",
+    OPEN: "not settled then, so its rows could still be replaced in place",
+    UNREAD: "nothing in the ledger then: it was read later, or had cost nothing so far",
+    UNREADABLE: "its files are not what their manifest says",
 }
 """Why a day has no total."""
 
@@ -89,10 +89,11 @@ def _print(found: list[DayAsOf]) -> None:
         states = Counter(day.state for day in of_metric)
         print(f"\n{metric}, {states[SETTLED]} settled days")
         rows = [(name, amounts(texts(totals))) for name, totals in over_days(of_metric).items()]
-        print_table(("subscription", "totals"), rows)
+        if rows:
+            print_table(("subscription", "totals"), rows)
         for state, why in WITHOUT_TOTAL.items():
             if states[state]:
-                print(f"{state}: {states[state]} {why}")
+                print(f"{state}: {states[state]} ({why})")
     for day in found:
         for finding in day.findings:
             print(differences.line(finding))

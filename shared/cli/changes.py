@@ -16,9 +16,9 @@ from shared.normalise.exact import text
 from shared.scopes import Scope
 
 LEFT_OUT = {
-    OPEN: "were not settled at the earlier time",
-    UNREAD: "had nothing in the ledger at the earlier time",
-    UNREADABLE: "have files that are not what their manifest says",
+    OPEN: "not settled at the earlier time",
+    UNREAD: "nothing in the ledger at the earlier time",
+    UNREADABLE: "its files are not what their manifest says",
 }
 """Why a published day was not compared."""
 
@@ -89,10 +89,10 @@ def _print(found: Changes) -> None:
         print()
         _print_rows([_day(moved) for moved in found.days])
     said = "" if found.charges or found.days else ", nothing changed"
-    print(f"{found.states[SETTLED]} days compared{said}")
+    print(f"days compared: {found.states[SETTLED]}{said}")
     for state, why in LEFT_OUT.items():
         if found.states[state]:
-            print(f"{state}: {found.states[state]} days {why}")
+            print(f"left out, {state}: {found.states[state]} ({why})")
     for _, _, finding in found.findings:
         print(differences.line(finding))
 
