@@ -3,9 +3,10 @@
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import NoReturn
 
+from shared.cli.instants import instant_text, parse_instant
 from shared.plan.windows import check_kept, check_range, parse_day
 
 COMMANDS = {
@@ -13,6 +14,8 @@ COMMANDS = {
     "backfill": "only plan a run, for a deployed app to work",
     "status": "what is running and what ran; with RUN, the slices of that run",
     "days": "what is published, reconciled, and how fresh (default: the look-back)",
+    "as-of": "totals as they were believed at TIME (default: the look-back of that time)",
+    "changes": "what changed between two times, by subscription and service, largest first",
     "verify": "compare the published files with their manifests (default: the look-back)",
     "purge": "do once what the sweep timer does: restart what stalled, remove what is past its time",
 }
@@ -26,6 +29,8 @@ _EXITS = (
     "some files differ (named); 1 bad settings or a fault. Settings come from the environment (see README.md)."
 )
 
+_TIME_HELP = "2026-05-20 (midnight), 2026-05-20T04:00 (UTC) or 2026-05-20T06:00+02:00"
+
 
 class UsageError(Exception):
     """The command line asks for something that cannot be done; the message says what can."""
@@ -33,12 +38,17 @@ class UsageError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """One command with its options. `days` are the first and the last day, both included, if they were given."""
+    """One command with its options. `days` are the first and the last day, both included, if they were given.
+
+    `at` is the time that `as-of` asks for, `times` the two that `changes` compares, the earlier first; in UTC.
+    """
 
     command: str
     json: bool = False
     verbose: bool = False
     days: tuple[date, date] | None = None
+    at: datetime | None = None
+    times: tuple[datetime, datetime] | None = None
     scopes: tuple[str, ...] = ()
     accept_vanished: bool = False
     run: str | None = None
@@ -71,6 +81,8 @@ def parse(argv: Sequence[str], today: date) -> Asked:
         json=said.json,
         verbose=said.verbose,
         days=days,
+        at=options.get("at"),
+        times=_times(options.get("earlier"), options.get("later")),
         scopes=tuple(options.get("scopes") or ()),
         accept_vanished=options.get("accept_vanished", False),
         run=options.get("run"),
@@ -86,7 +98,7 @@ def _parser() -> _Parser:
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
     made = {name: _command(commands, name) for name in COMMANDS}
-    for name in ("run", "days", "verify", "backfill"):
+    for name in ("run", "days", "as-of", "verify", "backfill"):
         _add_range(made[name], required=name == "backfill")
     for name in READING:
         made[name].add_argument(
@@ -100,6 +112,12 @@ def _parser() -> _Parser:
     made["run"].add_argument(
         "--accept-vanished", action="store_true", help="publish days whose cost is gone or more than halved"
     )
+    made["as-of"].add_argument("at", type=_instant, metavar="TIME", help=_TIME_HELP)
+    for name, dest in (("--from", "earlier"), ("--to", "later")):
+        help_ = f"the {dest} time: {_TIME_HELP}"
+        made["changes"].add_argument(
+            name, dest=dest, type=_instant, required=True, metavar="TIME", help=help_
+        )
     made["status"].add_argument("run", nargs="?", metavar="RUN", help="a run's id")
     return parser
 
@@ -133,6 +151,22 @@ def _day(text: str) -> date:
     except ValueError as error:
         # argparse shows the message of this error alone.
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _instant(text: str) -> datetime:
+    try:
+        return parse_instant(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _times(earlier: datetime | None, later: datetime | None) -> tuple[datetime, datetime] | None:
+    if earlier is None or later is None:
+        return None
+    if later <= earlier:
+        said = f"--to {instant_text(later)} is not after --from {instant_text(earlier)}"
+        raise UsageError(f"{said}: give the earlier time first")
+    return earlier, later
 
 
 def _days(first: date | None, last: date | None, today: date) -> tuple[date, date] | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from shared.cli.arguments import Asked
 from shared.cli.output import DONE, NOT_RECONCILED, NOTHING, amounts, moment, print_json, print_table
-from shared.cli.ranges import range_of
+from shared.cli.ranges import metrics_of, range_of
 from shared.days import Day, Pointer, Publication, ScopeState
 from shared.engine import Engine
 from shared.ledger.manifest import data_as_of
@@ -21,10 +21,9 @@ MISSING = ScopeState.MISSING.value
 async def published(engine: Engine, asked: Asked, scopes: tuple[Scope, ...]) -> int:  # noqa: ARG001 - as every command
     """Print one line for each metric and day; exit with 2 where a day or a scope in it is not reconciled."""
     first, last = range_of(engine, asked)
-    metrics = sorted({metric for item in engine.settings.scopes for metric in item.metrics})
     found = [
         describe(metric, day, known.get(day), engine.settings.settle)
-        for metric in metrics
+        for metric in metrics_of(engine)
         for known in [await engine.days.days(metric, first, last)]
         for day in _days(first, last)
     ]

@@ -11,7 +11,9 @@ import httpx
 
 from shared.cli import logs
 from shared.cli.arguments import Asked, UsageError
+from shared.cli.as_of import as_of
 from shared.cli.backfill import backfill
+from shared.cli.changes import changes
 from shared.cli.output import FAULT, SIGNALLED, fault
 from shared.cli.published import published
 from shared.cli.purge import purge
@@ -33,6 +35,8 @@ COMMANDS: Mapping[str, Command] = {
     "backfill": backfill,
     "status": status,
     "days": published,
+    "as-of": as_of,
+    "changes": changes,
     "verify": verify,
     "purge": purge,
 }

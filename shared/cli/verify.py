@@ -1,8 +1,8 @@
 """`verify`: the published files against their manifests, day by day."""
 
-from dataclasses import asdict
 from typing import Any
 
+from shared.cli import differences
 from shared.cli.arguments import Asked
 from shared.cli.output import DONE, NOT_RECONCILED, print_json
 from shared.cli.ranges import range_of
@@ -15,13 +15,13 @@ async def verify(engine: Engine, asked: Asked, scopes: tuple[Scope, ...]) -> int
     """Print what differs and how much was compared; exit with 2 where anything differs."""
     first, last = range_of(engine, asked)
     days = files = rows = 0
-    differences: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
     async for checked in verified(engine.storage.blobs, engine.settings.container, first, last):
         days, files, rows = days + 1, files + checked.files, rows + checked.rows
         for finding in checked.findings:
-            differences.append({"metric": checked.metric, "day": checked.day.isoformat(), **asdict(finding)})
+            found.append(differences.described(checked.metric, checked.day, finding))
             if not asked.json:
-                print(f"differs: {finding.path}: {finding.difference}", flush=True)
+                print(differences.line(finding), flush=True)
     if asked.json:
         print_json(
             {
@@ -30,10 +30,10 @@ async def verify(engine: Engine, asked: Asked, scopes: tuple[Scope, ...]) -> int
                 "days": days,
                 "files": files,
                 "rows": rows,
-                "differences": differences,
+                "differences": found,
             }
         )
     else:
-        said = f"{len(differences)} differences" if differences else "all as their manifests say"
+        said = f"{len(found)} differences" if found else "all as their manifests say"
         print(f"{days} days from {first} to {last}, {files} files, {rows:,} rows: {said}")
-    return NOT_RECONCILED if differences else DONE
+    return NOT_RECONCILED if found else DONE

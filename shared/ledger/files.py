@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from typing import Final
@@ -51,6 +52,13 @@ def ledger_path(metric: str, day: date, subscription: str) -> str:
     return f"{ledger_prefix(metric, day)}{SUBSCRIPTION}{subscription}/{DATA}"
 
 
+def subscription_of(name: str, metric: str, day: date) -> str | None:
+    """Give the subscription whose ledger partition of that day bears this name, None where none does."""
+    subscription = name.removeprefix(f"{ledger_prefix(metric, day)}{SUBSCRIPTION}").removesuffix(f"/{DATA}")
+    ours = "/" not in subscription and name == ledger_path(metric, day, subscription)
+    return subscription if ours else None
+
+
 def daily_path(metric: str, day: date) -> str:
     """Give the path of a day's totals."""
     return f"{DAILY_DAYS.format(metric)}{day.isoformat()}/{DATA}"
@@ -89,6 +97,19 @@ async def lying(
     return found
 
 
+async def days_lying(blobs: Blobs, container: str, metric: str) -> list[date]:
+    """Give the days of which a ledger or a manifest lies there, in order: two listings, however many days."""
+    folder, _, usage_date = LEDGER_DAYS.format(metric).rpartition("/")
+    names = [name.removeprefix(usage_date) for name in await blobs.folders(container, f"{folder}/")]
+    prefix = MANIFEST_DAYS.format(metric)
+    names += [item.name.removeprefix(prefix)[:10] for item in await blobs.list(container, prefix)]
+    days = set()
+    for name in names:
+        with suppress(ValueError):  # no file of ours has another name
+            days.add(date.fromisoformat(name))
+    return sorted(days)
+
+
 def published(found: Mapping[str, str], metric: str, day: date) -> dict[str, str]:
     """Choose what a day's publication may have left: what else lies there is nobody's business but `verify`'s."""
     return {name: etag for name, etag in found.items() if _is_ours(name, metric, day)}
@@ -97,8 +118,7 @@ def published(found: Mapping[str, str], metric: str, day: date) -> dict[str, str
 def _is_ours(name: str, metric: str, day: date) -> bool:
     if name in {daily_path(metric, day), manifest_path(metric, day)}:
         return True
-    subscription = name.removeprefix(f"{ledger_prefix(metric, day)}{SUBSCRIPTION}").removesuffix(f"/{DATA}")
-    return "/" not in subscription and name == ledger_path(metric, day, subscription)
+    return subscription_of(name, metric, day) is not None
 
 
 def _months(first: date, last: date) -> list[str]:

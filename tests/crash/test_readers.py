@@ -13,7 +13,8 @@ from infra.local.simulator.charges import Charge
 from shared.edge import Call
 from shared.engine import Engine
 from shared.ledger.publish_day import publish_day
-from shared.ledger.verify import Finding, verify
+from shared.ledger.published_day import Finding
+from shared.ledger.verify import verify
 from shared.messages import DAYS, PAGES, RUNS
 from shared.runs import RunStatus
 from shared.sweep import sweep

@@ -8,7 +8,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import polars as pl
@@ -16,7 +18,7 @@ import pytest
 from azure.data.tables.aio import TableServiceClient
 
 from infra.local.azurite import Azurite
-from infra.local.simulator import Faults, Metric, Running, Tenant, scope_truth, serve
+from infra.local.simulator import Faults, Metric, Running, Tenant, restate, scope_truth, serve
 from shared.ledger.columns import LEDGER
 from shared.ledger.files import daily_path, ledger_path, manifest_path
 from shared.normalise.exact import add_by_currency, text
@@ -244,6 +246,42 @@ def test_a_run_that_is_stopped_says_how_to_go_on_and_stays_open(laptop: Laptop) 
     assert first.startswith(f"run {run['run_id']}: 3 slices")
     assert run["status"] == "open"
     assert run["slices"]["open"] > 0
+
+
+def test_history_is_told_from_the_command_line_and_what_cannot_be_asked_is_refused(laptop: Laptop) -> None:
+    # GIVEN a ledger of which one charge was restated since
+    before = "2026-06-01T02:00+02:00"
+    assert laptop.cli("run", *RANGE, "--json").returncode == 0
+    earlier = datetime.now(UTC).isoformat()
+    moved = restate(laptop.tenant, 1, subscription=laptop.tenant.subscriptions[0]).charges[0]
+    sleep(1)  # the service dates its answers in whole seconds: the next reading must come in another one
+    assert laptop.cli("run", *RANGE, "--json").returncode == 0
+    later = datetime.now(UTC).isoformat()
+
+    # WHEN both commands are asked
+    then = only_json(laptop.cli("as-of", earlier, *RANGE, "--json"))
+    now = only_json(laptop.cli("as-of", later, *RANGE, "--json"))
+    changes = only_json(laptop.cli("changes", "--from", earlier, "--to", later, "--json"))
+    unread = laptop.cli("as-of", before, *RANGE)
+
+    # THEN they tell of that charge and of nothing else
+    differing = [day["day"] for day, other in zip(then["days"], now["days"], strict=True) if day != other]
+    assert differing == [str(moved.day)]
+    assert [row["service_name"] for row in changes["changes"]] == [moved.line.dimensions["ServiceName"]]
+    assert [row["day"] for row in changes["days"]] == differing
+    assert unread.returncode == 0
+    assert unread.stdout.startswith("as of 2026-06-01T00:00:00Z\n")
+    assert unread.stdout.count(" unread ") == 3
+
+    # AND a time that is none, or that has not come, is refused in one line
+    for argv, says in (
+        (("as-of", "last week"), "write it as YYYY-MM-DD"),
+        (("as-of", "2999-01-01"), "is in the future"),
+        (("changes", "--from", later, "--to", earlier), "give the earlier time first"),
+    ):
+        done = laptop.cli(*argv)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+        assert says in done.stderr
 
 
 def test_verify_finds_what_was_tampered_with_taken_away_and_left_behind(laptop: Laptop) -> None:

@@ -1,11 +1,12 @@
 """What the command line takes, and what it refuses before anything is opened."""
 
-from datetime import date
+from datetime import UTC, date, datetime
 
 import pytest
 
 from shared.cli import logs
 from shared.cli.arguments import COMMANDS, Asked, UsageError, parse
+from shared.cli.instants import instant_text, parse_instant
 from shared.cli.program import main
 from shared.scope_list import scopes_named
 from shared.settings import load
@@ -16,7 +17,8 @@ TWO = "/subscriptions/bbbbbbbb-0000-0000-0000-000000000002"
 
 
 def test_every_command_takes_json_and_verbose() -> None:
-    needs = {"backfill": ["--from", "2026-05-01", "--to", "2026-05-02"]}
+    times = ["--from", "2026-05-01", "--to", "2026-05-02"]
+    needs = {"backfill": times, "changes": times, "as-of": ["2026-05-01"]}
     for command in COMMANDS:
         asked = parse([command, "--json", "--verbose", *needs.get(command, [])], TODAY)
         assert (asked.command, asked.json, asked.verbose) == (command, True, True)
@@ -38,10 +40,31 @@ def test_today_is_the_last_day_that_can_be_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        pytest.param("2026-05-20", datetime(2026, 5, 20, tzinfo=UTC), id="a_day_is_its_midnight"),
+        pytest.param("2026-05-20T04:00", datetime(2026, 5, 20, 4, tzinfo=UTC), id="without_a_zone_it_is_utc"),
+        pytest.param("2026-05-20T04:00Z", datetime(2026, 5, 20, 4, tzinfo=UTC), id="utc"),
+        pytest.param("2026-05-20T04:00:30+02:00", datetime(2026, 5, 20, 2, 0, 30, tzinfo=UTC), id="a_zone"),
+        pytest.param("2026-01-01T00:30+01:00", datetime(2025, 12, 31, 23, 30, tzinfo=UTC), id="another_year"),
+        pytest.param(
+            "2026-05-20T04:00:00.25Z", datetime(2026, 5, 20, 4, 0, 0, 250_000, tzinfo=UTC), id="a_fraction"
+        ),
+    ],
+)
+def test_a_time_is_utc_unless_it_says_otherwise(said: str, meant: datetime) -> None:
+    asked = parse(["as-of", said, "--from", "2026-05-01", "--to", "2026-05-20"], TODAY)
+    assert asked == Asked(command="as-of", at=meant, days=(date(2026, 5, 1), TODAY))
+    assert asked.at is not None
+    assert asked.at.tzinfo is UTC
+    assert parse_instant(instant_text(meant)) == meant
+
+
+@pytest.mark.parametrize(
     ("argv", "says"),
     [
-        pytest.param([], "name a command: run, backfill, status, days, verify, purge", id="no_command"),
-        pytest.param(["as-of"], "choose from", id="a_command_of_later"),
+        pytest.param([], "name a command: run, backfill, status, days, as-of, changes, ", id="no_command"),
+        pytest.param(["publish"], "choose from", id="no_such_command"),
         pytest.param(["run", "--from", "2026-05-01"], "--from needs --to", id="no_to"),
         pytest.param(["run", "--to", "2026-05-01"], "--to needs --from", id="no_from"),
         pytest.param(["backfill", "--to", "2026-05-01"], "required: --from", id="backfill_needs_both"),
@@ -63,6 +86,23 @@ def test_today_is_the_last_day_that_can_be_asked_for() -> None:
         ),
         pytest.param(
             ["run", "--from", "2026-02-30", "--to", "2026-05-02"], "no day of the calendar", id="feb_30"
+        ),
+        pytest.param(["as-of"], "required: TIME", id="as_of_needs_a_time"),
+        pytest.param(["as-of", "yesterday"], "write it as YYYY-MM-DD (its midnight)", id="no_time"),
+        pytest.param(["as-of", "2026-05-20T4:00Z"], "write it as YYYY-MM-DD", id="no_time_of_day"),
+        pytest.param(["as-of", "2026-02-30T04:00Z"], "no time of the calendar", id="feb_30_at_four"),
+        pytest.param(["as-of", "2026-05-20T24:30Z"], "no time of the calendar", id="half_past_24"),
+        pytest.param(["as-of", "1999-12-31T23:59Z"], "is before 2000-01-01", id="before_the_cloud"),
+        pytest.param(
+            ["as-of", "0001-01-01T00:00+14:00"], "no time of the calendar", id="before_the_calendar"
+        ),
+        pytest.param(["as-of", "2026-05-20", "--from", "2026-05-01"], "--from needs --to", id="half_a_range"),
+        pytest.param(["changes"], "required: --from, --to", id="changes_needs_both"),
+        pytest.param(["changes", "--from", "2026-05-01"], "required: --to", id="changes_needs_an_end"),
+        pytest.param(
+            ["changes", "--from", "2026-05-02", "--to", "2026-05-02T02:00+02:00"],
+            "--to 2026-05-02T00:00:00Z is not after --from 2026-05-02T00:00:00Z",
+            id="one_instant",
         ),
         pytest.param(["status", "--scope", ONE], "unrecognized arguments", id="an_option_of_another"),
         pytest.param(["run", "--acc"], "unrecognized arguments: --acc", id="no_abbreviations"),

@@ -79,6 +79,8 @@ def manifest(files: list[dict[str, object]], **changes: object) -> bytes:
             "metric": METRIC,
             "usage_date": DAY.isoformat(),
             "status": "reconciled",
+            "data_as_of": "2026-06-03T00:00:00Z",
+            "published_at": "2026-06-03T00:01:00Z",
             "totals": {"USD": "0.300000000000000001"},
             "scopes": [],
             "files": files,
