@@ -2,8 +2,8 @@
 
 import azure.functions as func
 
-from functions import fetch_page, orchestrate, publish_day, seed, sweep
+from functions import fetch_page, orchestrate, publish_day, reconcile, seed, sweep
 
 app = func.FunctionApp()
-for part in (seed, fetch_page, orchestrate, publish_day, sweep):
+for part in (seed, fetch_page, orchestrate, publish_day, sweep, reconcile):
     app.register_functions(part.blueprint)

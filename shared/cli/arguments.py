@@ -7,6 +7,7 @@ from datetime import date
 from typing import NoReturn
 
 from shared.plan.windows import parse_day
+from shared.reconcile.periods import Period, parse_month
 
 COMMANDS = {
     "run": "read, prove and publish in this process until it is done (default: the look-back)",
@@ -14,13 +15,15 @@ COMMANDS = {
     "status": "what is running and what ran; with RUN, the slices of that run",
     "days": "what is published, reconciled, and how fresh (default: the look-back)",
     "verify": "compare the published files with their manifests (default: the look-back)",
+    "reconcile": "compare what was billed for a month with the ledger (default: the last closed month)",
     "purge": "do once what the sweep timer does: restart what stalled, remove what is past its time",
 }
 """Each command and what it does."""
 
 _EXITS = (
-    "exit codes: 0 all done and reconciled; 2 done, but some days are not reconciled, some slices failed or "
-    "some files differ (named); 1 bad settings or a fault. Settings come from the environment (see README.md)."
+    "exit codes: 0 all done and reconciled; 2 done, but some days are not reconciled, some slices failed, or "
+    "some files or bills differ (named); 1 bad settings or a fault. Settings come from the environment "
+    "(see README.md)."
 )
 
 
@@ -39,6 +42,7 @@ class Asked:
     scopes: tuple[str, ...] = ()
     accept_vanished: bool = False
     run: str | None = None
+    month: Period | None = None
 
 
 class _Parser(argparse.ArgumentParser):
@@ -68,6 +72,7 @@ def parse(argv: Sequence[str], today: date) -> Asked:
         scopes=tuple(options.get("scopes") or ()),
         accept_vanished=options.get("accept_vanished", False),
         run=options.get("run"),
+        month=_month(options.get("month"), today),
     )
 
 
@@ -93,6 +98,9 @@ def _parser() -> _Parser:
         )
     made["run"].add_argument(
         "--accept-vanished", action="store_true", help="publish days whose cost is gone or more than halved"
+    )
+    made["reconcile"].add_argument(
+        "--month", metavar="YYYY-MM", help="the month in which billing periods end"
     )
     made["status"].add_argument("run", nargs="?", metavar="RUN", help="a run's id")
     return parser
@@ -127,6 +135,13 @@ def _day(text: str) -> date:
     except ValueError as error:
         # argparse shows the message of this error alone.
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _month(text: str | None, today: date) -> Period | None:
+    try:
+        return None if text is None else parse_month(text, today)
+    except ValueError as error:
+        raise UsageError(f"--month {error}") from error
 
 
 def _days(first: date | None, last: date | None, today: date) -> tuple[date, date] | None:

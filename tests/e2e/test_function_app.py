@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 DRIVER = ROOT.parent / "shared" / "tools" / "drive_runtime.py"
 VENV = ROOT / ".venv313"
 QUEUES = {"fetch_page": "cost-pages", "orchestrate": "cost-runs", "publish_day": "cost-days"}
-TIMERS = {"seed": "0 0 */4 * * *", "sweep": "0 */10 * * * *"}
+TIMERS = {"seed": "0 0 */4 * * *", "sweep": "0 */10 * * * *", "reconcile": "0 0 6 6 * *"}
 
 DECLARED = """
 import json, sys
@@ -60,7 +60,7 @@ def declared(**settings: str) -> dict[str, list[dict[str, Any]]]:
     return functions
 
 
-def test_importing_the_app_declares_five_functions_and_calls_nothing() -> None:
+def test_importing_the_app_declares_six_functions_and_calls_nothing() -> None:
     """GIVEN no settings at all WHEN the app is imported THEN it declares its triggers with their defaults."""
     functions = declared()
 
@@ -215,6 +215,7 @@ async def test_microsofts_runtime_lists_the_functions_and_runs_each(
             message("orchestrate", RunItem(run=run.id)),
             {"fn": "seed"},
             {"fn": "sweep", "past_due": True},
+            {"fn": "reconcile"},
         )
 
         assert "index_error" not in answer

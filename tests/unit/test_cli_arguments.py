@@ -8,6 +8,7 @@ from shared.cli import logs
 from shared.cli.arguments import COMMANDS, Asked, UsageError, parse
 from shared.cli.program import main
 from shared.cli.session import chosen
+from shared.reconcile.periods import Period
 from shared.settings import load
 
 TODAY = date(2026, 5, 20)
@@ -32,6 +33,13 @@ def test_scopes_may_follow_one_option_or_several() -> None:
     assert asked.accept_vanished
 
 
+def test_a_month_is_its_days() -> None:
+    assert parse(["reconcile", "--month", "2026-02"], TODAY).month == Period(
+        date(2026, 2, 1), date(2026, 2, 28)
+    )
+    assert parse(["reconcile"], TODAY).month is None
+
+
 def test_today_is_the_last_day_that_can_be_asked_for() -> None:
     asked = parse(["days", "--from", "2026-05-20", "--to", "2026-05-20"], TODAY)
     assert asked.days == (TODAY, TODAY)
@@ -40,7 +48,9 @@ def test_today_is_the_last_day_that_can_be_asked_for() -> None:
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
-        pytest.param([], "name a command: run, backfill, status, days, verify, purge", id="no_command"),
+        pytest.param(
+            [], "name a command: run, backfill, status, days, verify, reconcile, purge", id="no_command"
+        ),
         pytest.param(["as-of"], "choose from", id="a_command_of_later"),
         pytest.param(["run", "--from", "2026-05-01"], "--from needs --to", id="no_to"),
         pytest.param(["run", "--to", "2026-05-01"], "--to needs --from", id="no_from"),
@@ -60,6 +70,13 @@ def test_today_is_the_last_day_that_can_be_asked_for() -> None:
             ["run", "--from", "2026-02-30", "--to", "2026-05-02"], "no day of the calendar", id="feb_30"
         ),
         pytest.param(["status", "--scope", ONE], "unrecognized arguments", id="an_option_of_another"),
+        pytest.param(
+            ["reconcile", "--month", "2026-5"],
+            "--month '2026-5' is no month: give a month from 2023-05 to 2026-05, as YYYY-MM",
+            id="no_month",
+        ),
+        pytest.param(["reconcile", "--month", "2023-04"], "more than 37 months ago", id="too_long_ago"),
+        pytest.param(["reconcile", "--month"], "expected one argument", id="month_without_a_value"),
         pytest.param(["run", "--acc"], "unrecognized arguments: --acc", id="no_abbreviations"),
         pytest.param(["run", "--scope"], "expected at least one argument", id="scope_without_a_value"),
     ],
@@ -72,11 +89,11 @@ def test_what_cannot_be_done_is_said_in_one_line_and_exits_with_1(
         parse(argv, TODAY)
     assert says in str(refused.value)
 
-    # GIVEN the same as a program, in whose message only today's date may differ
+    # GIVEN the same as a program, in whose message only what depends on today may differ
     code = main(argv, {})
     printed = capsys.readouterr()
     assert (code, printed.out) == (1, "")
-    if "future" not in str(refused.value):
+    if not any(dated in str(refused.value) for dated in ("in the future", "give a month from")):
         assert printed.err == f"error: {refused.value}\n"
 
 

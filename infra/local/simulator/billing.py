@@ -123,7 +123,7 @@ def _billed(
     """Give the documents of one payer, period and currency: what counts of them adds up to the total."""
     currency = _named(faults.billed_in, payer) or currency
     total += Decimal(_named(faults.off_by, payer) or 0)
-    names = [f"G{crc32(f'{payer}/{period}/{currency}/{n}'.lower().encode()):010d}" for n in range(4)]
+    names = [f"G{crc32(f'{payer}/{period}/{currency}/{n}'.lower().encode()):010d}" for n in range(6)]
     about = (payer, period, currency)
     if scope_key(payer) in map(scope_key, faults.voided):
         wrong = total * 2 + 1
@@ -131,11 +131,11 @@ def _billed(
         yield _document(names[2], *about, wrong, documentType="CreditNote", creditForDocumentId=names[1])
         yield _document(names[3], *about, wrong, documentType="VoidNote")
     if scope_key(payer) in map(scope_key, faults.supported):
-        yield _document(names[1], *about, Decimal(100), invoiceType="AzureSupport")
+        yield _document(names[4], *about, Decimal(100), invoiceType="AzureSupport")
     credit = Decimal(_named(faults.credited, payer) or 0)
     yield _document(names[0], *about, total + credit)
     if credit:
-        yield _document(names[2], *about, credit, documentType="CreditNote")
+        yield _document(names[5], *about, credit, documentType="CreditNote")
 
 
 def _document(name: str, payer: str, period: Period, currency: str, total: Decimal, **said: str) -> Document:
