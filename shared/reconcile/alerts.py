@@ -80,14 +80,13 @@ def read_alert(row: Row) -> Alert:
     """
     parts = row.rk.split("|")
     demand(len(parts) == len(_KEY), "RowKey", row.rk)
-    for name in ("billed", "ledger", "run_for"):
-        demand(isinstance(row.values[name], str), name, row.values[name])
     told = {**dict(zip(_KEY, parts, strict=True)), "etag": row.etag}
     alert = converted(Alert, row.values, told, constant={"kind": "alert"})
     demand(Scope.parse(alert.scope).key == alert.scope_key, "scope", alert.scope)
     demand(alert.first <= alert.last, "RowKey", row.rk)
     for name in ("billed", "ledger", "run_for"):
-        demand(getattr(alert, name).is_finite(), name, row.values[name])
+        amount: Decimal = getattr(alert, name)
+        demand(amount.is_finite() and str(amount) == row.values[name], name, row.values[name])
     return alert
 
 
