@@ -2,7 +2,7 @@
 
 import os
 
-from shared.plan.schedule import SEED_SCHEDULE, SWEEP_SCHEDULE
+from shared.plan.schedule import RECONCILE_SCHEDULE, SEED_SCHEDULE, SWEEP_SCHEDULE
 from shared.storage.connection import connection_name
 
 CONNECTION = connection_name(os.environ)
@@ -10,3 +10,4 @@ CONNECTION = connection_name(os.environ)
 
 SEED = os.environ.get("COST_SEED_SCHEDULE", SEED_SCHEDULE)
 SWEEP = os.environ.get("COST_SWEEP_SCHEDULE", SWEEP_SCHEDULE)
+RECONCILE = RECONCILE_SCHEDULE

@@ -33,6 +33,9 @@ STAGED_PAGE_REMOVED = "staged_page_removed"
 REGISTRY_PURGED = "registry_purged"
 ENTITY_REFUSED = "entity_refused"
 STORAGE_UNAVAILABLE = "storage_unavailable"
+INVOICE_COMPARED = "invoice_compared"
+INVOICE_GAP = "invoice_gap"
+INVOICE_MISMATCHED = "invoice_mismatched"
 
 _WARNINGS = frozenset(
     {
@@ -43,6 +46,8 @@ _WARNINGS = frozenset(
         SLICE_RESTARTED,
         ENTITY_REFUSED,
         STORAGE_UNAVAILABLE,
+        INVOICE_GAP,
+        INVOICE_MISMATCHED,
     }
 )
 

@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from shared.cli.instants import instant_text, parse_instant
 from shared.plan.windows import check_kept, check_range, parse_day
+from shared.reconcile.periods import Period, parse_month
 
 COMMANDS = {
     "run": "read, prove and publish in this process until it is done (default: the look-back)",
@@ -17,6 +18,7 @@ COMMANDS = {
     "as-of": "totals as they were believed at TIME (default: the look-back of that time)",
     "changes": "what changed between two times, by subscription and service, largest first",
     "verify": "compare the published files with their manifests (default: the look-back)",
+    "reconcile": "compare what was billed for a month with the ledger (default: the last closed month)",
     "purge": "do once what the sweep timer does: restart what stalled, remove what is past its time",
 }
 """Each command and what it does."""
@@ -25,8 +27,9 @@ READING = ("run", "backfill")
 """Those that ask the service, which keeps its days for so long."""
 
 _EXITS = (
-    "exit codes: 0 all done and reconciled; 2 done, but some days are not reconciled, some slices failed or "
-    "some files differ (named); 1 bad settings or a fault. Settings come from the environment (see README.md)."
+    "exit codes: 0 all done and reconciled; 2 done, but some days are not reconciled, some slices failed, or "
+    "some files or bills differ (named); 1 bad settings or a fault. Settings come from the environment "
+    "(see README.md)."
 )
 
 _TIME_HELP = "2026-05-20 (midnight), 2026-05-20T04:00 (UTC) or 2026-05-20T06:00+02:00"
@@ -52,6 +55,7 @@ class Asked:
     scopes: tuple[str, ...] = ()
     accept_vanished: bool = False
     run: str | None = None
+    month: Period | None = None
 
 
 class _Parser(argparse.ArgumentParser):
@@ -86,6 +90,7 @@ def parse(argv: Sequence[str], today: date) -> Asked:
         scopes=tuple(options.get("scopes") or ()),
         accept_vanished=options.get("accept_vanished", False),
         run=options.get("run"),
+        month=_month(options.get("month"), today),
     )
 
 
@@ -118,6 +123,9 @@ def _parser() -> _Parser:
         made["changes"].add_argument(
             name, dest=dest, type=_instant, required=True, metavar="TIME", help=help_
         )
+    made["reconcile"].add_argument(
+        "--month", metavar="YYYY-MM", help="the month in which billing periods end"
+    )
     made["status"].add_argument("run", nargs="?", metavar="RUN", help="a run's id")
     return parser
 
@@ -167,6 +175,13 @@ def _times(earlier: datetime | None, later: datetime | None) -> tuple[datetime, 
         said = f"--to {instant_text(later)} is not after --from {instant_text(earlier)}"
         raise UsageError(f"{said}: give the earlier time first")
     return earlier, later
+
+
+def _month(text: str | None, today: date) -> Period | None:
+    try:
+        return None if text is None else parse_month(text, today)
+    except ValueError as error:
+        raise UsageError(f"--month {error}") from error
 
 
 def _days(first: date | None, last: date | None, today: date) -> tuple[date, date] | None:

@@ -17,6 +17,7 @@ from shared.cli.changes import changes
 from shared.cli.output import FAULT, SIGNALLED, fault
 from shared.cli.published import published
 from shared.cli.purge import purge
+from shared.cli.reconcile import reconcile
 from shared.cli.run import run
 from shared.cli.status import status
 from shared.cli.verify import verify
@@ -38,6 +39,7 @@ COMMANDS: Mapping[str, Command] = {
     "as-of": as_of,
     "changes": changes,
     "verify": verify,
+    "reconcile": reconcile,
     "purge": purge,
 }
 
@@ -57,6 +59,7 @@ GO_ON = {
         "the run stays open and its messages are back after `COST_LEASE_SECONDS`; "
         "`run` again works them beside a new reading, `status` shows what is open"
     ),
+    "reconcile": "what was told and seeded so far stands; `reconcile` again goes on",
     "backfill": "`status` shows whether the run was planned; `backfill` again is safe",
 }
 

@@ -16,6 +16,9 @@ SEED_SCHEDULE = "0 0 */4 * * *"
 SWEEP_SCHEDULE = "0 */10 * * * *"
 """What `COST_SEED_SCHEDULE` and `COST_SWEEP_SCHEDULE` are where they are not set."""
 
+RECONCILE_SCHEDULE = "0 0 6 6 * *"
+"""When bills are compared: the first morning on which the provider changes the month before no more."""
+
 _EARLY = timedelta(seconds=1)
 """Hosts fire a few milliseconds early, and clocks differ: a tick this near counts as now."""
 

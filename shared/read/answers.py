@@ -58,10 +58,11 @@ class Expired:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Final: asking again gives the same."""
+    """Final: asking again gives the same. `status` is the answer's, None where there was none."""
 
     cause: str
     cure: str
+    status: int | None = None
 
 
 Answer = PageAnswer | Throttled | Transient | Expired | Refused
@@ -99,7 +100,7 @@ def classify(
         return Transient(code, said, hint)
     # A missing role is said by its code alone: the message repeats scope and identity, the cure names the role.
     cause = code if status in {401, 403} else said
-    return Refused(cause, _cure(status, code, message, scope))
+    return Refused(cause, _cure(status, code, message, scope), status)
 
 
 def _page(status: int, body: bytes, read_at: datetime, now: datetime) -> Answer:

@@ -105,7 +105,7 @@ class _TooLarge(Exception):  # noqa: N818 - a state, not a fault
 
 
 class CostApi:
-    """Posts queries and says what the answers mean."""
+    """Asks the cost API and says what its answers mean."""
 
     def __init__(
         self,
@@ -156,10 +156,21 @@ class CostApi:
         Raises:
             ForeignLinkError: the URL leads to another host than the ARM endpoint; nothing was sent.
         """
+        return await self._ask("POST", url, body, scope)
+
+    async def get(self, url: str, scope: str) -> Answer:
+        """Get a resource, under the same rules as `post`.
+
+        Raises:
+            ForeignLinkError: the URL leads to another host than the ARM endpoint; nothing was sent.
+        """
+        return await self._ask("GET", url, b"", scope)
+
+    async def _ask(self, method: str, url: str, body: bytes, scope: str) -> Answer:
         same_host(self._endpoint, url)
-        answer = await self._once(url, body, scope, fresh=False)
+        answer = await self._once(method, url, body, scope, fresh=False)
         if isinstance(answer, Expired):
-            answer = await self._once(url, body, scope, fresh=True)
+            answer = await self._once(method, url, body, scope, fresh=True)
         if isinstance(answer, Expired):
             return Refused(
                 "401 ExpiredAuthenticationToken: a fresh token was refused as well",
@@ -167,7 +178,7 @@ class CostApi:
             )
         return answer
 
-    async def _once(self, url: str, body: bytes, scope: str, *, fresh: bool) -> Answer:
+    async def _once(self, method: str, url: str, body: bytes, scope: str, *, fresh: bool) -> Answer:
         if self._tokens is None:
             self._tokens = self._make_tokens()
         tokens = self._tokens
@@ -184,11 +195,11 @@ class CostApi:
         }
 
         async def effect() -> tuple[int, dict[str, str], bytes]:
-            async with self._stream(url, body, headers) as response:
+            async with self._stream(method, url, body, headers) as response:
                 return response.status_code, dict(response.headers), await _bounded(response)
 
         try:
-            status, answered, content = await self._edge(Call("api", "post", scope), effect)
+            status, answered, content = await self._edge(Call("api", method.lower(), scope), effect)
         except httpx.TimeoutException as error:
             return Transient("Timeout", f"no answer in time ({type(error).__name__})")
         except _TooLarge:
@@ -200,8 +211,10 @@ class CostApi:
         return classify(status, answered, content, scope=scope, floor=self._floor, now=now)
 
     @asynccontextmanager
-    async def _stream(self, url: str, body: bytes, headers: dict[str, str]) -> AsyncIterator[httpx.Response]:
-        async with self._client.stream("POST", url, content=body, headers=headers) as response:
+    async def _stream(
+        self, method: str, url: str, body: bytes, headers: dict[str, str]
+    ) -> AsyncIterator[httpx.Response]:
+        async with self._client.stream(method, url, content=body, headers=headers) as response:
             yield response
 
 

@@ -4,6 +4,7 @@
     partition RUN         row slice|SEEDING|0007          one (metric, scope, window) of it
     partition RUN         row day|SEEDING|METRIC|DAY      one day it had to publish
     partition `poison`    row QUEUE|MESSAGE               a message that could not be worked, kept as evidence
+    partition `invoices`  row SCOPE|CURRENCY|FROM|TO      a mismatch that was told (shared.reconcile.alerts)
 
 A seeding that died half-way leaves slices that no run row names: every slice carries the name of its seeding,
 and only the seeding that the run row names counts.

@@ -9,6 +9,8 @@ from typing import Any
 from shared.runs.model import DayTask, Run, RunStatus, Slice
 from shared.runs.rows import (
     DAY,
+    INVOICES,
+    POISON,
     RUNS,
     SLICE,
     TABLE,
@@ -25,7 +27,6 @@ from shared.storage.rows import Insert, Row, quoted
 from shared.storage.tables import Tables
 from shared.versions import VERSION, Refused, UnreadableError, readable
 
-POISON = "poison"
 BATCH = 100
 
 
@@ -196,7 +197,7 @@ class RunBook:
         condition = f"PartitionKey gt {quoted(before)} and PartitionKey le {quoted(run.id)}"
         rows = await self._tables.query(TABLE, condition, select=["kind"])
         for partition, group in groupby(rows, key=lambda row: row.pk):
-            if partition in {RUNS, POISON}:
+            if partition in {RUNS, POISON, INVOICES}:
                 continue
             await self._tables.remove(TABLE, partition, [row.rk for row in group])
         await self._tables.delete(TABLE, RUNS, run.id)

@@ -18,6 +18,9 @@ from shared.versions import VERSION, MalformedError, converted, demand, has_pack
 
 TABLE = "CostRuns"
 RUNS = "runs"
+POISON = "poison"
+INVOICES = "invoices"
+"""The partitions that are no run's own."""
 SLICE: Final = "slice|"
 DAY: Final = "day|"
 DAY_STATES: Final = frozenset({"open", "published", "failed"})

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from time import sleep
 from typing import Any
@@ -18,10 +19,20 @@ import pytest
 from azure.data.tables.aio import TableServiceClient
 
 from infra.local.azurite import Azurite
-from infra.local.simulator import Faults, Metric, Running, Tenant, restate, scope_truth, serve
+from infra.local.simulator import (
+    BillingFaults,
+    Faults,
+    Metric,
+    Running,
+    Tenant,
+    restate,
+    scope_truth,
+    serve,
+)
 from shared.ledger.columns import LEDGER
 from shared.ledger.files import daily_path, ledger_path, manifest_path
 from shared.normalise.exact import add_by_currency, text
+from shared.reconcile.periods import last_closed
 from shared.staging import decode, encode
 from shared.storage import Storage, storage_connection
 
@@ -71,14 +82,19 @@ class Laptop:
 @pytest.fixture
 def laptop(fresh_azurite: Azurite) -> Iterator[Laptop]:
     with serve(Tenant(3, subscriptions=3, days=3, rows_per_day=100)) as running:
-        own = {name: value for name, value in os.environ.items() if not name.startswith(("COST_", "ARM_"))}
-        settings = {
-            **running.settings(),
-            "COST_STORAGE": fresh_azurite.connection_string,
-            "COST_QUOTA_TENANT": "1000/1s",
-            "COST_QUOTA_SCOPE": "1000/1s",
-        }
-        yield Laptop(running, {**own, **settings})
+        yield Laptop(running, environ_of(running, fresh_azurite))
+
+
+def environ_of(running: Running, azurite: Azurite) -> dict[str, str]:
+    """Give the environment of a user who reads a simulator into an emulator, the quota left aside."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("COST_", "ARM_"))}
+    settings = {
+        **running.settings(),
+        "COST_STORAGE": azurite.connection_string,
+        "COST_QUOTA_TENANT": "1000/1s",
+        "COST_QUOTA_SCOPE": "1000/1s",
+    }
+    return {**own, **settings}
 
 
 def only_json(done: subprocess.CompletedProcess[str]) -> Any:  # noqa: ANN401 - JSON is anything
@@ -325,3 +341,52 @@ def other_total(data: bytes) -> bytes:
     currency = min(manifest["totals"])
     manifest["totals"][currency] = "1.000000000000000000"
     return json.dumps(manifest).encode()
+
+
+def test_reconcile_compares_a_month_s_bills_and_names_what_explains_a_mismatch(
+    fresh_azurite: Azurite,
+) -> None:
+    month = last_closed(datetime.now(UTC).date())
+    tenant = Tenant(3, subscriptions=3, days=len(month.days), rows_per_day=10, first_day=month.first)
+    with serve(tenant) as running:
+        laptop = Laptop(running, environ_of(running, fresh_azurite))
+        north, south = tenant.billing_profiles
+        scopes = json.dumps([north, south])
+
+        # GIVEN nothing read yet THEN the days are missing, and what reads them is said
+        done = laptop.cli("reconcile", COST_SCOPES=scopes)
+        assert done.returncode == 2
+        assert f"cure: `backfill --from {month.first} --to {month.last} --scope {north}`" in done.stdout
+
+        # GIVEN a month read and one bill that is too high THEN one is closed and the other mismatched
+        days = ("--from", str(month.first), "--to", str(month.last))
+        assert laptop.cli("run", *days, "--json", COST_SCOPES=scopes).returncode == 0
+        running.simulator.faults = Faults(billing=BillingFaults(off_by={south: "321"}))
+        done = laptop.cli("reconcile", "--month", f"{month.first:%Y-%m}", "--json", COST_SCOPES=scopes)
+        assert done.returncode == 2
+        said = only_json(done)
+        assert said["month"] == f"{month.first:%Y-%m}"
+        wrong = [bill for bill in said["bills"] if bill["state"] == "mismatched"]
+        assert {bill["state"] for bill in said["bills"]} == {"closed", "mismatched"}
+        for bill in wrong:
+            assert bill["scope"] == south
+            assert abs(Decimal(bill["difference"]) - 321) < 1
+            assert bill["explained_by"]
+
+        # AND what is shown names the run that reads the days again, which `run` works too
+        shown = laptop.cli("reconcile", COST_SCOPES=scopes)
+        assert shown.returncode == 2
+        again = wrong[0]["read_again_by"]
+        assert f"run {again} reads these days again" in shown.stdout
+        assert again in laptop.cli("status", COST_SCOPES=scopes).stdout
+
+        # GIVEN that the bills may not be read THEN that is said, and is no failure
+        running.simulator.faults = Faults(billing=BillingFaults(forbidden=(north, south)))
+        done = laptop.cli("reconcile", COST_SCOPES=scopes)
+        assert done.returncode == 0
+        assert f"grant Billing Reader fa23ad8b-c56e-40d8-ac0c-ce449e1d2c64 on {north}" in done.stdout
+
+        # AND a month that cannot be asked for is one line
+        done = laptop.cli("reconcile", "--month", "2001-01", COST_SCOPES=scopes)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "more than 37 months ago: give a month from" in done.stderr

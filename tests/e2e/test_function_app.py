@@ -25,8 +25,8 @@ ROOT = Path(__file__).parents[2]
 DRIVER = ROOT.parent / "shared" / "tools" / "drive_runtime.py"
 VENV = ROOT / ".venv313"
 QUEUES = {"fetch_page": "cost-pages", "orchestrate": "cost-runs", "publish_day": "cost-days"}
-TIMERS = {"seed": "0 0 */4 * * *", "sweep": "0 */10 * * * *"}
 ROUTES = {"backfill": "backfill"}
+TIMERS = {"seed": "0 0 */4 * * *", "sweep": "0 */10 * * * *", "reconcile": "0 0 6 6 * *"}
 
 DECLARED = """
 import json, sys
@@ -222,6 +222,7 @@ async def test_microsofts_runtime_lists_the_functions_and_runs_each(
             message("orchestrate", RunItem(run=run.id)),
             {"fn": "seed"},
             {"fn": "sweep", "past_due": True},
+            {"fn": "reconcile"},
             {"fn": "backfill", "http": {"method": "POST", "body": json.dumps(asked)}},
             {"fn": "backfill", "http": {"method": "POST", "body": "no json"}},
         )

@@ -8,6 +8,7 @@ from shared.cli import logs
 from shared.cli.arguments import COMMANDS, Asked, UsageError, parse
 from shared.cli.instants import instant_text, parse_instant
 from shared.cli.program import main
+from shared.reconcile.periods import Period
 from shared.scope_list import scopes_named
 from shared.settings import load
 
@@ -32,6 +33,13 @@ def test_scopes_may_follow_one_option_or_several() -> None:
     asked = parse(["run", "--scope", ONE, TWO, "--accept-vanished", "--scope", "/x"], TODAY)
     assert asked.scopes == (ONE, TWO, "/x")
     assert asked.accept_vanished
+
+
+def test_a_month_is_its_days() -> None:
+    assert parse(["reconcile", "--month", "2026-02"], TODAY).month == Period(
+        date(2026, 2, 1), date(2026, 2, 28)
+    )
+    assert parse(["reconcile"], TODAY).month is None
 
 
 def test_today_is_the_last_day_that_can_be_asked_for() -> None:
@@ -105,6 +113,13 @@ def test_a_time_is_utc_unless_it_says_otherwise(said: str, meant: datetime) -> N
             id="one_instant",
         ),
         pytest.param(["status", "--scope", ONE], "unrecognized arguments", id="an_option_of_another"),
+        pytest.param(
+            ["reconcile", "--month", "2026-5"],
+            "--month '2026-5' is no month: give a month from 2023-05 to 2026-05, as YYYY-MM",
+            id="no_month",
+        ),
+        pytest.param(["reconcile", "--month", "2023-04"], "more than 37 months ago", id="too_long_ago"),
+        pytest.param(["reconcile", "--month"], "expected one argument", id="month_without_a_value"),
         pytest.param(["run", "--acc"], "unrecognized arguments: --acc", id="no_abbreviations"),
         pytest.param(["run", "--scope"], "expected at least one argument", id="scope_without_a_value"),
     ],
@@ -117,11 +132,12 @@ def test_what_cannot_be_done_is_said_in_one_line_and_exits_with_1(
         parse(argv, TODAY)
     assert says in str(refused.value)
 
-    # GIVEN the same as a program, in whose message only today's date may differ
+    # GIVEN the same as a program, in whose message only what depends on today may differ
     code = main(argv, {})
     printed = capsys.readouterr()
     assert (code, printed.out) == (1, "")
-    if not any(word in says for word in ("today", "37 months")):
+    dated = ("in the future", "37 months", "give a month from")
+    if not any(words in str(refused.value) for words in dated):
         assert printed.err == f"error: {refused.value}\n"
 
 

@@ -20,6 +20,7 @@ from shared.days.rows import (
 )
 from shared.quota import gate as gates
 from shared.quota.places import Gate
+from shared.reconcile.alerts import Alert, alert_row, read_alert
 from shared.registry.model import DayVerdict, Page, Sums, Verdict
 from shared.registry.rows import page_row, read_counts, read_entry, read_following, read_staged, verdict_row
 from shared.runs import DayTask, ListedScope, Run, RunStatus, Slice
@@ -135,6 +136,21 @@ VERDICT = Verdict(
 HELD = gates._Held("tenant", Gate((NOW, NOW + timedelta(seconds=1)), NOW, timedelta(3)), "e", timedelta(1))
 POISONED = Row("poison", "cost-pages|m", {"version": 1, "raw": "x", "inserted_on": NOW, "drained_at": NOW})
 
+ALERT = Alert(
+    scope=SCOPE.path,
+    scope_key=SCOPE.key,
+    currency="USD",
+    first=FIRST,
+    last=LAST,
+    billed=Decimal("100.25"),
+    ledger=Decimal("99.000000000000000001"),
+    run="20260510T123015Z-reconcile-0a1b2c",
+    run_for=Decimal("100.25"),
+    seen_at=NOW,
+    seeded=True,
+    etag="e",
+)
+
 
 def gate_row(held: gates._Held) -> Row:
     operation = gates._write(held, held.gate, held.booked)
@@ -169,6 +185,7 @@ KINDS = {
     "poison record": Kind(
         replace(POISONED, etag="e", timestamp=NOW), lambda row: row, read_poison, "CostRuns"
     ),
+    "alert": Kind(ALERT, alert_row, read_alert, "CostRuns"),
     "pointer": Kind(POINTER, pointer_row, read_pointer, "CostDays"),
     "publication": Kind(PUBLICATION, publication_row, read_publication, "CostDays"),
     "page": Kind(PAGE, entry_row, read_entry, "CostHashes"),

@@ -8,7 +8,7 @@ Its truth is its own: it shares no code with the engine that reads it.
 
 from infra.local.simulator.changes import Change, ChangedCharge, Delta, add, restate, withdraw
 from infra.local.simulator.charges import NO_SUBSCRIPTION, Charge, Line, Metric
-from infra.local.simulator.faults import ALL_ERRORS, Faults
+from infra.local.simulator.faults import ALL_ERRORS, BillingFaults, Faults
 from infra.local.simulator.journal import Entry, Journal
 from infra.local.simulator.scopes import UnknownScopeError
 from infra.local.simulator.server import Running, StartError, main, run, serve
@@ -20,6 +20,7 @@ __all__ = [
     "ALL_ERRORS",
     "DEFAULT_TOKEN",
     "NO_SUBSCRIPTION",
+    "BillingFaults",
     "Change",
     "ChangedCharge",
     "Charge",

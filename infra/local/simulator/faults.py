@@ -34,6 +34,38 @@ Schema = Literal["missing_column", "column_type", "ragged", "cost_text", "nan", 
 ALL_ERRORS: tuple[ErrorKind, ...] = ("500", "503", "504", "404", "truncated", "cut")
 
 
+SHORTEST_MONTH = 28
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BillingFaults:
+    """What is odd about a tenant's invoices and balances; nothing by default. Scopes by name, amounts as text.
+
+    `anniversary` is the day of the month on which the periods of subscriptions start, 28 at the most. `unissued`
+    scopes have no invoice yet, `forbidden` ones answer 403. `off_by` is added to the pre-tax total; `billed_in`
+    is another currency than that of the costs. `credited` invoices are too high by so much, and a credit note
+    takes it back. Of `voided` ones there is a first, wrong invoice with its void note and its credit note.
+    `supported` ones have an invoice for support beside the other. `page_size` documents stand on a page, 0 for
+    all.
+    """
+
+    anniversary: int = 1
+    unissued: tuple[str, ...] = ()
+    forbidden: tuple[str, ...] = ()
+    off_by: Mapping[str, str] = field(default_factory=dict)
+    billed_in: Mapping[str, str] = field(default_factory=dict)
+    credited: Mapping[str, str] = field(default_factory=dict)
+    voided: tuple[str, ...] = ()
+    supported: tuple[str, ...] = ()
+    page_size: int = 0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.anniversary <= SHORTEST_MONTH:
+            raise ValueError(f"anniversary is a day from 1 to {SHORTEST_MONTH}, not {self.anniversary}")
+        if self.page_size < 0:
+            raise ValueError(f"page_size is not negative, as {self.page_size} is")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faults:
     """The faults of a simulator; none by default. Rates are shares of requests or readings, from 0 to 1.
@@ -52,6 +84,8 @@ class Faults:
 
     Scopes by name, for as long as they stand here: `endless` paging, `oversize` bodies (`oversize_bytes`),
     `refuse`, `bad_schema` (on the first page), `foreign_next_link` and `redirect` (to `foreign_base`).
+
+    Invoices: `billing`.
 
     Others: `empty_status` (200 or 204) answers a query without rows; `expired_tokens` are refused as expired;
     `latency` is added to each answer (seconds).
@@ -84,6 +118,8 @@ class Faults:
     foreign_next_link: tuple[str, ...] = ()
     redirect: tuple[str, ...] = ()
     foreign_base: str = "https://collector.invalid"
+
+    billing: BillingFaults = field(default_factory=BillingFaults)
 
     empty_status: Literal[200, 204] = 200
     expired_tokens: tuple[str, ...] = ()

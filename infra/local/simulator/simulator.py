@@ -1,6 +1,7 @@
 """The service itself: takes a request, decides what goes wrong with it, and answers."""
 
 import asyncio
+import json
 import re
 import time
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from starlette.responses import RedirectResponse, Response
 
 from infra.local.simulator import dice
 from infra.local.simulator.answers import Answer, Answers
+from infra.local.simulator.billing import BillRequest, balance, bill_request, invoices
 from infra.local.simulator.faults import Desk, Faults, Named
 from infra.local.simulator.journal import Entry, Journal
 from infra.local.simulator.paging import (
@@ -59,7 +61,7 @@ class _AnsweredError(Exception):
 
 
 class Simulator:
-    """The Cost Management Query API of one tenant.
+    """The Cost Management Query API of one tenant, with its invoices and balances.
 
     `token` is the only bearer token that is let in. Setting `faults`, at any time, resets their bounds.
     """
@@ -85,8 +87,8 @@ class Simulator:
     async def respond(self, request: Request) -> Response:
         """Answer one request and write it down."""
         body = await request.body()
-        found = _QUERY.fullmatch(request.url.path)
-        path = found[1] if found else ""
+        found, bill = _QUERY.fullmatch(request.url.path), bill_request(request.url.path)
+        path = bill.scope if bill else found[1] if found else ""
         response, fault = self._respond(request, path, body)
         self.journal.write(
             Entry(
@@ -95,7 +97,7 @@ class Simulator:
                 path=request.url.path,
                 scope=path,
                 skiptoken=request.query_params.get("$skiptoken"),
-                control=b'"grouping"' not in body,
+                control=bill is None and b'"grouping"' not in body,
                 with_token="authorization" in request.headers,
                 status=response.status_code,
                 fault=fault,
@@ -108,12 +110,15 @@ class Simulator:
     def _respond(self, request: Request, path: str, body: bytes) -> tuple[Response, str]:
         """Give the answer and the name of the fault in it: the gates first, then the query."""
         key = scope_key(path)
+        bill = bill_request(request.url.path)
         try:
             self._authorize(request.headers)
-            _expect_query(path, request.method)
+            _expect(path, request.method, "POST" if bill is None else "GET")
             self._throttle(key, f"{request.query_params.get('$skiptoken')}/{blake2b(body).hexdigest()}")
             named = self._desk.named(key)
             self._refuse(named, request.url.path)
+            if bill is not None:
+                return self._bill(bill, request, named), ""
             return self._page(*self._read(request, path, body), named)
         except _AnsweredError as answered:
             return answered.response, answered.fault
@@ -149,6 +154,26 @@ class Simulator:
             _refuse(400, "BadRequest", str(error))
         except UnknownScopeError:
             _refuse(404, "SubscriptionNotFound", f"The scope '{path}' could not be found.")
+
+    def _bill(self, bill: BillRequest, request: Request, named: Named) -> Response:
+        faults = self.faults.billing
+        if not _VERSION.fullmatch(request.query_params.get("api-version", "")):
+            _refuse(400, "MissingApiVersionParameter", "The api-version query parameter is required.")
+        if scope_key(bill.scope) in map(scope_key, faults.forbidden):
+            _refuse(403, "AuthorizationFailed", "The client is not authorized to read invoices.")
+        try:
+            if bill.period is not None:
+                found = balance(self.tenant, bill.scope, bill.period, faults)
+                return Response(status_code=204) if found is None else _json(found)
+            documents = invoices(self.tenant, bill.scope, faults)
+        except UnknownScopeError:
+            _refuse(404, "NotFound", f"The resource '{bill.scope}' could not be found.")
+        start = int(request.query_params.get("$skiptoken", "0"))
+        end = start + (faults.page_size or len(documents))
+        link = str(request.url.include_query_params(**{"$skiptoken": end})) if end < len(documents) else None
+        if link is not None and named.foreign_next_link:
+            link = f"{self.faults.foreign_base}{request.url.path}"
+        return _json({"value": documents[start:end], "nextLink": link})
 
     def _page(self, asked: _Asked, query: Query, named: Named) -> tuple[Response, str]:
         answer = self._answers.get(query, self.faults.out_of_window)
@@ -189,11 +214,15 @@ def _refuse(status: int, code: str, message: str) -> NoReturn:
     raise _AnsweredError(refused(status, code, message))
 
 
-def _expect_query(path: str, method: str) -> None:
+def _expect(path: str, method: str, supported: str) -> None:
     if not path:
         _refuse(404, "NotFound", "No such resource.")
-    if method != "POST":
-        _refuse(405, "MethodNotAllowed", "The requested resource supports POST alone.")
+    if method != supported:
+        _refuse(405, "MethodNotAllowed", f"The requested resource supports {supported} alone.")
+
+
+def _json(value: object) -> Response:
+    return Response(json.dumps(value), media_type=JSON)
 
 
 def _asked(request: Request, path: str) -> _Asked:

@@ -12,6 +12,7 @@ from infra.local.simulator.samples import sample_charges
 from infra.local.simulator.scopes import (
     ACCOUNT_ID,
     MANAGEMENT_GROUP,
+    MODERN_ACCOUNT_ID,
     Scope,
     ScopeKind,
     UnknownScopeError,
@@ -73,6 +74,11 @@ class Tenant:
         return f"/providers/Microsoft.Billing/billingAccounts/{ACCOUNT_ID}"
 
     @property
+    def modern_account(self) -> str:
+        """The path of the same account as a Microsoft Customer Agreement names it."""
+        return f"/providers/Microsoft.Billing/billingAccounts/{MODERN_ACCOUNT_ID}"
+
+    @property
     def billing_profiles(self) -> tuple[str, ...]:
         """The paths of the billing profiles; together they see everything, and nothing twice."""
         return tuple(f"{self.billing_account}/billingProfiles/{profile}" for profile in PROFILES)
@@ -93,7 +99,7 @@ class Tenant:
             ScopeKind.SUBSCRIPTION: self.subscriptions,
             ScopeKind.RESOURCE_GROUP: self.subscriptions,
             ScopeKind.MANAGEMENT_GROUP: (MANAGEMENT_GROUP,),
-            ScopeKind.BILLING_ACCOUNT: (ACCOUNT_ID,),
+            ScopeKind.BILLING_ACCOUNT: (ACCOUNT_ID, MODERN_ACCOUNT_ID),
             ScopeKind.BILLING_PROFILE: tuple(profile.lower() for profile in PROFILES),
         }
         if scope.name not in known[scope.kind]:

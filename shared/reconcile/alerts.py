@@ -1,0 +1,191 @@
+"""What was told of mismatches: the rows of the partition `invoices` in CostRuns.
+
+A mismatch is written down before anything follows from it: the totals it was seen with, and the name of the run
+that reads the period again. Then that run is seeded, the event is emitted, and the row is marked as told. Whoever
+finds a row that is not marked goes on from there: a run of a known name is seeded once. The event comes once as
+well, unless a process dies, or another one reconciles, between the event and its mark.
+"""
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Final
+
+from shared.engine import Engine
+from shared.events import INVOICE_MISMATCHED, emit
+from shared.normalise.exact import text
+from shared.plan.seed import Order, finish_seeding, new_run_id, seed
+from shared.reconcile.compare import Finding, Suspect
+from shared.runs import TABLE
+from shared.runs.rows import INVOICES
+from shared.scopes import Scope
+from shared.storage.errors import Conflict
+from shared.storage.rows import Row
+from shared.versions import VERSION, UnreadableError, converted, demand, reads, tell
+
+KIND: Final = "reconcile"
+CURE: Final = "restore it, or remove it: the mismatch is then told once more"
+
+_KEY: Final = ("scope_key", "currency", "first", "last")
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """A mismatch of one scope, period and currency, as it was last told.
+
+    `run` reads the period again for the bill of `run_for`; `seeded` says that it was seeded, `told` that the event
+    was emitted.
+    """
+
+    scope: str
+    scope_key: str
+    currency: str
+    first: date
+    last: date
+    billed: Decimal
+    ledger: Decimal
+    run: str
+    run_for: Decimal
+    seen_at: datetime
+    seeded: bool = False
+    told: bool = False
+    etag: str | None = None
+
+
+def alert_row(alert: Alert) -> Row:
+    """Write an alert as its row."""
+    values: dict[str, Any] = {
+        "version": VERSION,
+        "kind": "alert",
+        "scope": alert.scope,
+        "billed": str(alert.billed),
+        "ledger": str(alert.ledger),
+        "run": alert.run,
+        "run_for": str(alert.run_for),
+        "seen_at": alert.seen_at,
+        "seeded": alert.seeded,
+        "told": alert.told,
+    }
+    key = (alert.scope_key, alert.currency, alert.first.isoformat(), alert.last.isoformat())
+    return Row(INVOICES, "|".join(key), values)
+
+
+@reads(TABLE, CURE)
+def read_alert(row: Row) -> Alert:
+    """Read an alert from its row.
+
+    Raises:
+        UnreadableError: the row is not one that this release writes.
+    """
+    parts = row.rk.split("|")
+    demand(len(parts) == len(_KEY), "RowKey", row.rk)
+    told = {**dict(zip(_KEY, parts, strict=True)), "etag": row.etag}
+    alert = converted(Alert, row.values, told, constant={"kind": "alert"})
+    demand(Scope.parse(alert.scope).key == alert.scope_key, "scope", alert.scope)
+    demand(alert.first <= alert.last, "RowKey", row.rk)
+    for name in ("billed", "ledger", "run_for"):
+        amount: Decimal = getattr(alert, name)
+        demand(amount.is_finite() and str(amount) == row.values[name], name, row.values[name])
+    return alert
+
+
+async def tell_once(engine: Engine, finding: Finding, billed: Decimal, ledger: Decimal) -> Finding:
+    """Tell of a mismatch and have its period read again, each once for the same totals.
+
+    The event comes again where the bill's or the ledger's total is another one; the period is read again once for
+    each total of the bill. Gives the finding with the run that reads it again.
+    """
+    try:
+        alert = await _claim(engine, finding, billed, ledger)
+    except UnreadableError as error:
+        # Nobody knows what was told already, and the row is not written over.
+        tell(error)
+        return replace(finding, cause=error.cause, cure=error.cure)
+    if alert is None:
+        return finding
+    if not alert.told:
+        if not alert.seeded:
+            await _read_again(engine, alert)
+        _emit(finding, billed, ledger, alert.run)
+        with suppress(Conflict):
+            await _save(engine, replace(alert, seeded=True, told=True))
+    return replace(finding, reread=alert.run)
+
+
+async def _claim(engine: Engine, finding: Finding, billed: Decimal, ledger: Decimal) -> Alert | None:
+    """Give the alert as it stands written down; None where another process wrote it just now, and goes on."""
+    now = engine.clock()
+    scope = Scope.parse(finding.scope)
+    alert = Alert(
+        scope=scope.path,
+        scope_key=scope.key,
+        currency=finding.currency or "",
+        first=finding.period.first,
+        last=finding.period.last,
+        billed=billed,
+        ledger=ledger,
+        run=new_run_id(KIND, now),
+        run_for=billed,
+        seen_at=now,
+    )
+    row = await engine.storage.tables.get(TABLE, INVOICES, alert_row(alert).rk)
+    if row is not None:
+        standing = read_alert(row)
+        if (standing.billed, standing.ledger) == (billed, ledger):
+            return standing
+        alert = replace(alert, etag=standing.etag)
+        if standing.run_for == billed:
+            alert = replace(alert, run=standing.run, seeded=standing.seeded)
+    try:
+        return await _save(engine, alert)
+    except Conflict:
+        return None
+
+
+async def _save(engine: Engine, alert: Alert) -> Alert:
+    row = alert_row(alert)
+    if alert.etag is None:
+        return replace(alert, etag=await engine.storage.tables.insert(TABLE, row))
+    return replace(alert, etag=await engine.storage.tables.replace(TABLE, row, alert.etag))
+
+
+async def _read_again(engine: Engine, alert: Alert) -> None:
+    """Seed the alert's run; one that stands already is seeded to its end."""
+    known = await engine.runs.run(alert.run)
+    if known is not None:
+        await finish_seeding(engine, known)
+        return
+    await seed(
+        engine,
+        Order(
+            run=alert.run,
+            kind=KIND,
+            first=alert.first,
+            last=alert.last,
+            only=(Scope.parse(alert.scope),),
+        ),
+    )
+
+
+def _emit(finding: Finding, billed: Decimal, ledger: Decimal, run: str) -> None:
+    emit(
+        INVOICE_MISMATCHED,
+        scope=finding.scope,
+        first=finding.period.first.isoformat(),
+        last=finding.period.last.isoformat(),
+        currency=finding.currency,
+        billed=text(billed),
+        ledger=text(ledger),
+        difference=None if finding.difference is None else text(finding.difference),
+        documents=", ".join(finding.documents),
+        explained_by="; ".join(map(described, finding.suspects)),
+        run=run,
+    )
+
+
+def described(suspect: Suspect) -> str:
+    """Say in one line which day may explain a mismatch, why, and whose cost it is."""
+    amount = "" if suspect.amount is None else f" {suspect.amount:f}"
+    shares = ", ".join(f"{name} {share:f}" for name, share in suspect.subscriptions)
+    return f"{suspect.day} {suspect.reason}{amount}" + (f" ({shares})" if shares else "")

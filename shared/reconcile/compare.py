@@ -1,0 +1,220 @@
+"""Comparing bills with the ledger: pure, exact, one finding for each period and currency.
+
+What is compared of the ledger is what the scope itself said of the period's days, shadowed rows included: a bill
+knows nothing of who owns a cost.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from datetime import date
+from decimal import Decimal
+from enum import StrEnum
+
+from shared.days import Pointer, ScopeState
+from shared.normalise.exact import add_by_currency, minus, times
+from shared.reconcile.bills import Bill
+from shared.reconcile.periods import Period
+
+
+class BillState(StrEnum):
+    """How a period's bill and the ledger stand to each other.
+
+    OPEN             the period is not over, or ended so lately that its costs may still change
+    ESTIMATED        it is over, but there is no bill yet, or a day of it never agreed with its control totals
+    CLOSED           bill and ledger agree
+    MISMATCHED       they differ, by more than the tolerance and the floor
+    OTHER_CURRENCY   the bill is in a currency that the scope's costs are not in
+    MISSING          the ledger has no reading of some of the days
+    UNREADABLE       this identity may not read the bills, or there are none of this scope's own
+    UNKNOWN          nobody could tell: the service did not answer, or not as documented
+    """
+
+    OPEN = "open"
+    ESTIMATED = "estimated"
+    CLOSED = "closed"
+    MISMATCHED = "mismatched"
+    OTHER_CURRENCY = "other_currency"
+    MISSING = "missing"
+    UNREADABLE = "unreadable"
+    UNKNOWN = "unknown"
+
+
+GAPS = frozenset({BillState.MISMATCHED, BillState.OTHER_CURRENCY, BillState.MISSING, BillState.UNKNOWN})
+"""The states that somebody has to look at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A day that may explain a mismatch: why, how much of its cost is in question, and whose it is.
+
+    `amount` is by how much the day changed where that is the reason, the day's cost otherwise; None where nothing
+    is known of it. `subscriptions` are the largest shares of it.
+    """
+
+    day: date
+    reason: str
+    amount: Decimal | None
+    subscriptions: tuple[tuple[str, Decimal], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One scope, period and currency. Amounts are before tax; `billed` is None where there is no bill.
+
+    `days` are those that stand in the way, each with its state in the manifest's words.
+    """
+
+    scope: str
+    period: Period
+    state: BillState
+    currency: str | None = None
+    billed: Decimal | None = None
+    ledger: Decimal | None = None
+    documents: tuple[str, ...] = ()
+    issued: date | None = None
+    days: tuple[tuple[date, str], ...] = ()
+    cause: str | None = None
+    cure: str | None = None
+    suspects: tuple[Suspect, ...] = ()
+    reread: str | None = None
+
+    @property
+    def difference(self) -> Decimal | None:
+        """The bill less the ledger, None where one of them is not known."""
+        return None if self.billed is None or self.ledger is None else minus(self.billed, self.ledger)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What is still no mismatch: a share of the bill, and an absolute amount. A mismatch is above both."""
+
+    tolerance: Decimal
+    floor: Decimal
+
+    def exceeded(self, billed: Decimal, ledger: Decimal) -> bool:
+        """Whether bill and ledger differ by more than both bounds."""
+        difference = abs(minus(billed, ledger))
+        return difference > times(self.tolerance, abs(billed)) and difference > self.floor
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the ledger holds of one scope, by day; a day without a pointer was never read."""
+
+    scope: str
+    pointers: Mapping[date, Pointer]
+
+    def totals(self, period: Period) -> dict[str, Decimal]:
+        """Add up what the scope said of a period, per currency."""
+        readings = (self.pointers[day].reading for day in period.days if day in self.pointers)
+        return add_by_currency(reading.totals for reading in readings if reading is not None)
+
+    def missing(self, period: Period) -> tuple[tuple[date, str], ...]:
+        """Name the days without any reading."""
+        pointers = ((day, self.pointers.get(day)) for day in period.days)
+        return tuple(
+            (day, ScopeState.MISSING.value if pointer is None else pointer.state.value)
+            for day, pointer in pointers
+            if pointer is None or pointer.reading is None
+        )
+
+    def unproven(self, period: Period) -> tuple[tuple[date, str], ...]:
+        """Name the days whose reading never agreed with its control totals."""
+        readings = ((day, self.pointers[day].reading) for day in period.days if day in self.pointers)
+        return tuple(
+            (day, ScopeState.UNRECONCILED.value)
+            for day, reading in readings
+            if reading is not None and not reading.agreed
+        )
+
+
+def compare(month: Period, bills: Sequence[Bill], said: Said, today: date, bounds: Bounds) -> list[Finding]:
+    """Compare a scope's bills of a month with what it said; `bills` are those whose periods end in it.
+
+    Every currency that was billed or that cost something has a finding, by itself. Without any bill the calendar
+    month is looked at.
+    """
+    findings = [_billed(bill, said, today, bounds) for bill in bills]
+    for period in sorted({bill.period for bill in bills}) or [month]:
+        covered = {bill.currency for bill in bills if bill.period.overlaps(period)}
+        findings += _unbilled(period, covered, said, today, bounds)
+    return findings
+
+
+def _billed(bill: Bill, said: Said, today: date, bounds: Bounds) -> Finding:
+    totals = said.totals(bill.period)
+    # Where nothing cost anything, nothing cost nothing in this currency as well.
+    ledger = totals.get(bill.currency, None if any(totals.values()) else Decimal(0))
+    finding = Finding(
+        scope=said.scope,
+        period=bill.period,
+        state=BillState.CLOSED,
+        currency=bill.currency,
+        billed=bill.amount,
+        ledger=ledger,
+        documents=bill.documents,
+        issued=bill.issued,
+    )
+    early = _too_early(finding, said, today)
+    if early is not None:
+        return early
+    if ledger is None:
+        return _in_another_currency(finding, {bill.currency}, totals)
+    if unproven := said.unproven(bill.period):
+        cause = f"{len(unproven)} days never agreed with their control totals"
+        return replace(finding, state=BillState.ESTIMATED, days=unproven, cause=cause)
+    if bounds.exceeded(bill.amount, ledger):
+        return replace(finding, state=BillState.MISMATCHED)
+    return finding
+
+
+def _unbilled(
+    period: Period, covered: AbstractSet[str], said: Said, today: date, bounds: Bounds
+) -> Iterator[Finding]:
+    """Find what the scope said in currencies that no bill is in; nothing at all, if there is no bill at all."""
+    totals = said.totals(period)
+    nothing: dict[str | None, Decimal] = {} if covered else {None: Decimal(0)}
+    for currency, amount in ({**totals} or nothing).items():
+        if currency in covered:
+            continue
+        finding = Finding(
+            scope=said.scope, period=period, state=BillState.CLOSED, currency=currency, ledger=amount
+        )
+        early = _too_early(finding, said, today)
+        if early is not None:
+            yield early
+        elif not bounds.exceeded(Decimal(0), amount):
+            yield finding
+        elif foreign := covered - totals.keys():
+            yield _in_another_currency(finding, foreign, totals)
+        else:
+            yield replace(finding, state=BillState.ESTIMATED, cause="there is no bill for it yet")
+
+
+def _too_early(finding: Finding, said: Said, today: date) -> Finding | None:
+    """Give the finding if there is nothing to compare yet: its costs still change, or are not all there."""
+    if finding.period.is_open(today):
+        return replace(finding, state=BillState.OPEN)
+    missing = said.missing(finding.period)
+    if not missing:
+        return None
+    first, last = missing[0][0], missing[-1][0]
+    return replace(
+        finding,
+        state=BillState.MISSING,
+        days=missing,
+        cause=f"the ledger has no reading of {len(missing)} days from {first} to {last}",
+        cure=f"`backfill --from {first} --to {last} --scope {said.scope}`",
+    )
+
+
+def _in_another_currency(
+    finding: Finding, billed: AbstractSet[str], totals: Mapping[str, Decimal]
+) -> Finding:
+    return replace(
+        finding,
+        state=BillState.OTHER_CURRENCY,
+        cause=f"billed in {', '.join(sorted(billed))}, the scope's costs are in {', '.join(sorted(totals))}",
+        cure="nothing is converted: compare by the exchange rate that stands on the invoice",
+    )

@@ -1,0 +1,87 @@
+"""Reconciling a month: each scope's bills are asked for, compared, and what differs is told and read again."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from shared.engine import Engine
+from shared.events import INVOICE_COMPARED, INVOICE_GAP, emit
+from shared.normalise.exact import text
+from shared.reconcile.alerts import tell_once
+from shared.reconcile.ask import WITH_BILLS, NoBillsError, ask
+from shared.reconcile.compare import GAPS, BillState, Bounds, Finding, Said, compare
+from shared.reconcile.explain import METRIC, explain
+from shared.reconcile.periods import Period, last_closed
+from shared.scopes import Scope
+from shared.settings import ScopeSettings
+from shared.versions import tell
+
+TIMER_PATIENCE = timedelta(minutes=8)
+"""How long the timer's function waits for its places at the quota gate: its host ends it after ten minutes."""
+
+
+async def reconcile_timer(engine: Engine) -> None:
+    """Reconcile the last closed month; what was found is told by events."""
+    now = engine.clock()
+    await reconcile(engine, last_closed(now.date()), now + TIMER_PATIENCE)
+
+
+async def reconcile(engine: Engine, month: Period, until: datetime) -> list[Finding]:
+    """Compare what was billed for the periods that end in a month with what the settings' scopes said of them.
+
+    Scopes that no bill is about (management groups, resource groups, parts of a bill) are passed over. A request
+    that has no place at the quota gate before `until` is not made, and its scope is `unknown`.
+
+    Raises:
+        StorageError: the storage refuses or fails.
+    """
+    findings: list[Finding] = []
+    for item in engine.settings.scopes:
+        if item.scope.kind in WITH_BILLS:
+            for finding in await _of_scope(engine, item, month, until):
+                findings.append(await _followed_up(engine, item.scope, finding))
+                _tell(findings[-1])
+    return findings
+
+
+async def _of_scope(engine: Engine, item: ScopeSettings, month: Period, until: datetime) -> list[Finding]:
+    scope = item.scope
+    if METRIC not in item.metrics:
+        cause, cure = f"the scope reads no {METRIC}, which is what is billed", "add it to the scope's metrics"
+        return [Finding(scope=scope.path, period=month, state=BillState.MISSING, cause=cause, cure=cure)]
+    today = engine.clock().date()
+    try:
+        bills = await ask(engine, scope, month, until)
+    except NoBillsError as error:
+        return [
+            Finding(scope=scope.path, period=month, state=error.state, cause=error.cause, cure=error.cure)
+        ]
+    first = min([month.first, *(bill.period.first for bill in bills)])
+    pointers = await engine.days.of_scope(
+        METRIC, scope.key, first, month.last, refused=lambda _, error: tell(error)
+    )
+    bounds = Bounds(engine.settings.reconcile_tolerance, engine.settings.reconcile_floor)
+    return compare(month, bills, Said(scope.path, pointers), today, bounds)
+
+
+async def _followed_up(engine: Engine, scope: Scope, finding: Finding) -> Finding:
+    """Explain a mismatch, tell of it once, and have its days read again once."""
+    billed, ledger = finding.billed, finding.ledger
+    if finding.state is not BillState.MISMATCHED or billed is None or ledger is None:
+        return finding
+    explained = replace(finding, suspects=await explain(engine, finding, scope.key))
+    return await tell_once(engine, explained, billed, ledger)
+
+
+def _tell(finding: Finding) -> None:
+    emit(
+        INVOICE_GAP if finding.state in GAPS - {BillState.MISMATCHED} else INVOICE_COMPARED,
+        scope=finding.scope,
+        first=finding.period.first.isoformat(),
+        last=finding.period.last.isoformat(),
+        state=finding.state.value,
+        currency=finding.currency,
+        billed=None if finding.billed is None else text(finding.billed),
+        ledger=None if finding.ledger is None else text(finding.ledger),
+        cause=finding.cause,
+        cure=finding.cure,
+    )

@@ -1,0 +1,438 @@
+"""Bills against the ledger, on the real emulator and real HTTP: each state, and what follows from a mismatch."""
+
+import json
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from infra.local.simulator import BillingFaults, Metric, Tenant, restate, scope_truth
+from shared import events
+from shared.cli import logs
+from shared.messages import PAGES
+from shared.reconcile.compare import Finding
+from shared.reconcile.periods import Period, month_of
+from shared.reconcile.reconcile import TIMER_PATIENCE, reconcile, reconcile_timer
+from tests.fates import Fate
+from tests.faults import dies
+from tests.laptop import Laptop, laptop
+
+MAY = month_of(date(2026, 5, 1))
+JUNE_20 = datetime(2026, 6, 20, 6, tzinfo=UTC)
+CENT = Decimal("0.01")
+READER = "Billing Reader fa23ad8b-c56e-40d8-ac0c-ce449e1d2c64"
+
+Choice = Callable[[Tenant], Sequence[str]]
+
+
+def first_subscription(tenant: Tenant) -> Sequence[str]:
+    return tenant.subscription_scopes[:1]
+
+
+def enrollment(tenant: Tenant) -> Sequence[str]:
+    return (tenant.billing_account,)
+
+
+def modern_account(tenant: Tenant) -> Sequence[str]:
+    return (tenant.modern_account,)
+
+
+def profiles(tenant: Tenant) -> Sequence[str]:
+    return tenant.billing_profiles
+
+
+def a_tenant(days: int = 31, first_day: date = MAY.first) -> Tenant:
+    return Tenant(4, subscriptions=2, days=days, rows_per_day=8, first_day=first_day, currencies=("USD",))
+
+
+@asynccontextmanager
+async def bench_of(
+    tenant: Tenant, choice: Choice = first_subscription, *, read: bool = True, **settings: str
+) -> AsyncIterator[Laptop]:
+    """A laptop on the 20th of June 2026 that has read, and not published, some scopes of a tenant."""
+    scopes = json.dumps(list(choice(tenant)))
+    async with laptop(tenant, **{"COST_SCOPES": scopes, **settings}) as bench:
+        bench.clock.ahead = JUNE_20 - datetime.now(UTC)
+        if read:
+            await read_all(bench)
+        yield bench
+
+
+async def read_all(bench: Laptop) -> None:
+    """Read every scope's days: what a scope said is known before anything of it is published."""
+    await bench.seed()
+    await bench.drain(PAGES)
+
+
+async def found(bench: Laptop, month: Period = MAY) -> list[Finding]:
+    return await reconcile(bench.engine, month, bench.clock() + TIMER_PATIENCE)
+
+
+def states(findings: Sequence[Finding]) -> list[tuple[str | None, str]]:
+    return [(finding.currency, finding.state.value) for finding in findings]
+
+
+def bill(bench: Laptop, **faults: Any) -> None:  # noqa: ANN401 - the fields of BillingFaults
+    """Let the simulator bill so from now on."""
+    bench.fault(billing=BillingFaults(**faults))
+
+
+def truth(tenant: Tenant, path: str, period: Period, currency: str = "USD") -> Decimal:
+    totals = scope_truth(tenant, path, Metric.ACTUAL, period=(period.first, period.last))
+    return sum((total.amount for key, total in totals.items() if key.currency == currency), Decimal(0))
+
+
+@pytest.fixture
+def told() -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """Give the mismatches that were told so far."""
+    logger = logging.getLogger(logs.ENGINE)
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    with logs.Events() as happened:
+        yield lambda: happened.named(events.INVOICE_MISMATCHED)
+    logger.setLevel(level)
+
+
+@pytest.mark.parametrize("choice", [first_subscription, enrollment, modern_account, profiles])
+async def test_a_month_that_was_billed_as_it_was_read_is_closed(choice: Choice) -> None:
+    """To the cent, whichever API has the bill: of a subscription, an enrollment, an account, two profiles."""
+    tenant = a_tenant()
+    async with bench_of(tenant, choice) as bench:
+        findings = await found(bench)
+
+        assert [finding.scope for finding in findings] == list(choice(tenant))
+        for finding in findings:
+            assert (finding.state, finding.period, finding.currency) == ("closed", MAY, "USD")
+            assert finding.ledger == truth(tenant, finding.scope, MAY)
+            assert finding.difference is not None
+            assert abs(finding.difference) <= CENT
+
+
+async def test_two_currencies_of_one_scope_are_two_bills() -> None:
+    tenant = Tenant(4, subscriptions=3, days=31, rows_per_day=8)
+    async with bench_of(tenant, lambda tenant: tenant.billing_profiles[:1]) as bench:
+        findings = await found(bench)
+
+        assert states(findings) == [("EUR", "closed"), ("USD", "closed")]
+        (scope,) = {finding.scope for finding in findings}
+        assert [finding.ledger for finding in findings] == [
+            truth(tenant, scope, MAY, currency) for currency in ("EUR", "USD")
+        ]
+
+
+async def test_a_period_that_is_no_calendar_month_is_compared_over_its_own_days() -> None:
+    tenant = a_tenant(days=40, first_day=date(2026, 4, 12))
+    async with bench_of(tenant) as bench:
+        bill(bench, anniversary=12)
+        (finding,) = await found(bench)
+
+        own = Period(date(2026, 4, 12), date(2026, 5, 11))
+        assert (finding.period, finding.state) == (own, "closed")
+        assert finding.ledger == truth(tenant, finding.scope, own)
+
+
+async def test_credit_notes_voided_invoices_and_support_come_out_right_over_many_pages() -> None:
+    tenant = a_tenant()
+    async with bench_of(tenant) as bench:
+        (scope,) = first_subscription(tenant)
+        bill(bench, credited={scope: "700"}, voided=(scope,), supported=(scope,), page_size=1)
+        (finding,) = await found(bench)
+
+        assert finding.state == "closed"
+        assert len(finding.documents) == 2
+        assert len(bench.edge.made("api get")) == 6
+
+
+@pytest.mark.parametrize(
+    ("today", "state"),
+    [
+        pytest.param(datetime(2026, 6, 5, 23, tzinfo=UTC), "open", id="the_fifth_day"),
+        pytest.param(datetime(2026, 6, 6, 0, tzinfo=UTC), "estimated", id="the_sixth"),
+    ],
+)
+async def test_without_an_invoice_a_month_is_open_until_it_may_change_no_more_then_estimated(
+    today: datetime, state: str
+) -> None:
+    tenant = a_tenant(days=2, first_day=date(2026, 5, 30))
+    async with bench_of(tenant, read=False) as bench:
+        bench.clock.ahead = today - datetime.now(UTC)
+        bill(bench, unissued=first_subscription(tenant))
+        await read_all(bench)
+        findings = await found(bench, Period(date(2026, 5, 30), date(2026, 5, 31)))
+        assert states(findings) == [("USD", state)]
+
+
+async def test_a_bill_in_another_currency_is_named_and_nothing_is_converted(
+    told: Callable[[], list[dict[str, Any]]],
+) -> None:
+    tenant = a_tenant()
+    async with bench_of(tenant) as bench:
+        (scope,) = first_subscription(tenant)
+        bill(bench, billed_in={scope: "CHF"})
+        findings = await found(bench)
+        assert states(findings) == [("CHF", "other_currency"), ("USD", "other_currency")]
+        assert findings[0].cause == "billed in CHF, the scope's costs are in USD"
+        assert told() == []
+
+
+async def test_days_that_the_ledger_lacks_are_named_with_what_reads_them() -> None:
+    tenant = a_tenant()
+    async with bench_of(tenant, read=False) as bench:
+        await bench.seed(days=20)
+        await bench.drain(PAGES)
+        (finding,) = await found(bench)
+        assert finding.state == "missing"
+        assert [day for day, _ in finding.days] == list(tenant.days[20:])
+        assert finding.cure == f"`backfill --from 2026-05-21 --to 2026-05-31 --scope {finding.scope}`"
+
+
+@pytest.mark.parametrize("choice", [first_subscription, enrollment, profiles])
+async def test_a_missing_permission_is_said_plainly_with_role_and_scope(choice: Choice) -> None:
+    tenant = a_tenant(days=1)
+    async with bench_of(tenant, choice, read=False) as bench:
+        bill(bench, forbidden=choice(tenant))
+        for finding in await found(bench):
+            assert (finding.state, finding.cause) == ("unreadable", "AuthorizationFailed")
+            assert f"grant {READER} on {finding.scope}" in (finding.cure or "")
+
+
+async def test_a_subscription_without_invoices_of_its_own_says_who_has_them() -> None:
+    tenant = a_tenant(days=1)
+    async with bench_of(tenant, read=False) as bench:
+        bench.fault(refuse={first_subscription(tenant)[0]: "SubscriptionNotFound"})
+        (finding,) = await found(bench)
+        assert finding.state == "unreadable"
+        assert "only a pay-as-you-go subscription has invoices of its own" in (finding.cure or "")
+
+
+async def test_scopes_that_are_not_billed_are_passed_over_without_a_request() -> None:
+    tenant = a_tenant(days=1)
+    async with bench_of(tenant, lambda tenant: (tenant.management_group,), read=False) as bench:
+        assert await found(bench) == []
+        assert bench.edge.made("api") == []
+
+
+async def test_a_scope_whose_actual_cost_is_not_read_is_named() -> None:
+    tenant = a_tenant(days=1)
+    async with bench_of(tenant, read=False, COST_METRICS="AmortizedCost") as bench:
+        (finding,) = await found(bench)
+        assert finding.state == "missing"
+        assert "reads no ActualCost" in (finding.cause or "")
+
+
+async def test_a_link_to_another_host_gets_no_token_and_the_scope_is_unknown() -> None:
+    tenant = a_tenant()
+    async with bench_of(tenant, read=False) as bench:
+        (scope,) = first_subscription(tenant)
+        bench.fault(foreign_next_link=(scope,), billing=BillingFaults(page_size=1, credited={scope: "1"}))
+        (finding,) = await found(bench)
+        assert finding.state == "unknown"
+        assert finding.cause == ("ForeignNextLink: the link leads to collector.invalid, not to 127.0.0.1")
+        assert len(bench.edge.made("api")) == 1
+
+
+async def test_a_throttle_is_waited_for_and_a_stumble_tried_again() -> None:
+    tenant = a_tenant(days=1)
+    async with bench_of(tenant, read=False) as bench:
+        bench.fault(throttle_rate=1, throttles_in_a_row=2, hint_seconds=0.05)
+        bench.edge.befall("api get", Fate.FAILS)
+        (finding,) = await found(bench)
+        assert finding.state == "missing"
+        assert len(bench.edge.made("api get")) == 4
+
+
+async def test_what_has_no_place_at_the_gate_in_time_is_unknown_and_not_asked() -> None:
+    tenant = a_tenant(days=1)
+    async with bench_of(
+        tenant, lambda tenant: tenant.subscription_scopes, read=False, COST_QUOTA_TENANT="1/1h"
+    ) as bench:
+        findings = await found(bench)
+        assert [finding.state for finding in findings] == ["missing", "unknown"]
+        assert (findings[1].cause or "").startswith("QuotaExhausted")
+        assert len(bench.edge.made("api")) == 1
+
+
+async def test_a_mismatch_is_told_once_for_the_same_totals(
+    told: Callable[[], list[dict[str, Any]]],
+) -> None:
+    """GIVEN an invoice that is too high WHEN it is compared three times THEN there is one event and one run."""
+    tenant = a_tenant()
+    async with bench_of(tenant) as bench:
+        (scope,) = first_subscription(tenant)
+        bill(bench, off_by={scope: "250"})
+        for _ in range(3):
+            (finding,) = await found(bench)
+            assert finding.state == "mismatched"
+            assert finding.difference is not None
+            assert abs(finding.difference - 250) <= CENT
+
+        (event,) = told()
+        assert (event["scope"], event["currency"], event["first"]) == (scope, "USD", "2026-05-01")
+        assert Decimal(event["billed"]) - Decimal(event["ledger"]) == Decimal(event["difference"])
+        assert list(await rereads(bench)) == [event["run"]] == [finding.reread]
+        run = await bench.engine.runs.run(event["run"])
+        assert run is not None
+        assert [(piece.scope, piece.first, piece.last) for piece in await bench.slices(run)] == [
+            (scope, MAY.first, MAY.last)
+        ]
+
+        # AND the same after the re-read, which changed nothing
+        await bench.drain(PAGES)
+        assert states(await found(bench)) == [("USD", "mismatched")]
+        assert len(told()) == 1
+
+        # AND once more, with another re-read, after the bill was corrected to another wrong one
+        bill(bench, off_by={scope: "-250"})
+        await found(bench)
+        await found(bench)
+        assert len(told()) == 2
+        assert len(await rereads(bench)) == 2
+
+
+async def test_the_reread_heals_a_month_that_the_provider_restated(
+    told: Callable[[], list[dict[str, Any]]],
+) -> None:
+    tenant = a_tenant()
+    async with bench_of(tenant, COST_RECONCILE_TOLERANCE="0") as bench:
+        (scope,) = first_subscription(tenant)
+        restate(tenant, 40, subscription=tenant.subscriptions[0])
+        assert states(await found(bench)) == [("USD", "mismatched")]
+
+        await bench.drain(PAGES)
+
+        (finding,) = await found(bench)
+        assert finding.state == "closed"
+        assert finding.ledger == truth(tenant, scope, MAY)
+        assert len(told()) == 1
+
+
+async def test_a_changed_ledger_total_tells_again_without_another_reread(
+    told: Callable[[], list[dict[str, Any]]],
+) -> None:
+    tenant = a_tenant()
+    async with bench_of(tenant) as bench:
+        (scope,) = first_subscription(tenant)
+        bill(bench, off_by={scope: "100000"})
+        await found(bench)
+        await bench.drain(PAGES)
+        (first,) = told()
+        # The bill stays as it is while the costs move: it is off by so much less, or more.
+        before = truth(tenant, scope, MAY)
+        restate(tenant, 30, subscription=tenant.subscriptions[0])
+        moved = truth(tenant, scope, MAY) - before
+        bill(bench, off_by={scope: str(Decimal(100000) - moved)})
+        await read_all(bench)
+
+        await found(bench)
+
+        assert [event["billed"] for event in told()] == [first["billed"]] * 2
+        assert len({event["ledger"] for event in told()}) == 2
+        assert {event["run"] for event in told()} == {first["run"]}
+
+
+@pytest.mark.parametrize("told_before", [False, True], ids=["first_alert", "later_alert"])
+async def test_killed_at_any_call_the_next_reconcile_seeds_one_reread_and_tells_of_it(
+    told: Callable[[], list[dict[str, Any]]], *, told_before: bool
+) -> None:
+    """GIVEN a mismatch WHEN the process dies after each call in turn THEN the next one finishes what it began."""
+    async with bench_of(a_tenant()) as bench:
+        (scope,) = first_subscription(bench.tenant)
+        place, killed = 0, True
+        while killed:
+            bill(bench, off_by={scope: str(250 + place)})
+            runs, events_before = await rereads(bench), len(told())
+            bench.edge.kill_at(place, after=True)
+            killed = await dies(work(bench))
+            bench.restart()
+            await found(bench)
+            (finding,) = await found(bench)
+
+            (run,) = (await rereads(bench)).items() - runs.items()
+            assert run == (finding.reread, True)
+            assert 1 <= len(told()) - events_before <= 2
+            if not told_before:
+                (row,) = await bench.engine.storage.tables.query("CostRuns", "PartitionKey eq 'invoices'")
+                await bench.engine.storage.tables.delete("CostRuns", row.pk, row.rk)
+            place += 1
+        assert place > 10
+
+
+async def rereads(bench: Laptop) -> dict[str, bool]:
+    """Give the runs that read a period again, each with whether all of its messages were sent."""
+    return {run.id: run.seeded for run in await bench.engine.runs.runs() if run.kind == "reconcile"}
+
+
+async def work(bench: Laptop) -> None:
+    await found(bench)
+
+
+async def test_a_mismatch_names_the_days_that_changed_after_the_invoice_and_whose_they_are(
+    told: Callable[[], list[dict[str, Any]]],
+) -> None:
+    """GIVEN a month that was read before the invoice of the 5th of June, and two days of it restated since
+    THEN these days come first, each with by how much it changed and in which subscription.
+    """
+    tenant = a_tenant()
+    async with bench_of(tenant, read=False, COST_RECONCILE_TOLERANCE="0") as bench:
+        (scope,) = first_subscription(tenant)
+        bench.clock.ahead = datetime(2026, 6, 4, tzinfo=UTC) - datetime.now(UTC)
+        await bench.run()
+        billed = truth(tenant, scope, MAY)
+        days = (date(2026, 5, 9), date(2026, 5, 17))
+        change = restate(tenant, 6, days, subscription=tenant.subscriptions[0])
+        bill(bench, off_by={scope: str(billed - truth(tenant, scope, MAY))})
+        bench.clock.ahead = JUNE_20 - datetime.now(UTC)
+        await bench.run()
+
+        (finding,) = await found(bench)
+
+        moved = {key.day: delta.amount for key, delta in change.deltas(Metric.ACTUAL).items()}
+        named = {one.day: one for one in finding.suspects if one.reason == "changed_after_the_invoice"}
+        assert named.keys() == moved.keys() == set(days)
+        for day, suspect in named.items():
+            assert suspect.amount is not None
+            assert abs(suspect.amount - moved[day]) < Decimal("1e-12")
+            assert suspect.subscriptions == ((tenant.subscriptions[0], suspect.amount),)
+        assert [one.reason for one in finding.suspects[2:]] == ["largest"] * 3
+        assert all(str(day) in told()[0]["explained_by"] for day in named)
+
+
+async def test_days_in_doubt_and_days_read_too_early_explain_a_mismatch_first() -> None:
+    """GIVEN a month read on the 4th of June, but for five days that were read again on the 20th, and failed on
+    two of the others since THEN these two come first, then the rest, the dearest first, ten in all.
+    """
+    tenant = a_tenant()
+    async with bench_of(tenant, read=False) as bench:
+        (scope,) = first_subscription(tenant)
+        bench.clock.ahead = datetime(2026, 6, 4, tzinfo=UTC) - datetime.now(UTC)
+        await read_all(bench)
+        bench.clock.ahead = JUNE_20 - datetime.now(UTC)
+        await bench.seed(days=5)
+        await bench.drain(PAGES)
+        bench.fault(refuse={scope: "RBACAccessDenied"})
+        await bench.seed(days=2)
+        await bench.drain(PAGES)
+        bill(bench, off_by={scope: "250"})
+
+        (finding,) = await found(bench)
+
+        assert finding.state == "mismatched"
+        assert sorted(one.day for one in finding.suspects[:2]) == list(tenant.days[:2])
+        assert [one.reason for one in finding.suspects] == ["stale"] * 2 + ["read_early"] * 8
+        early = [abs(one.amount or Decimal(0)) for one in finding.suspects[2:]]
+        assert early == sorted(early, reverse=True)
+        assert not {one.day for one in finding.suspects} & set(tenant.days[2:5])
+
+
+async def test_the_timer_reconciles_the_last_closed_month(
+    told: Callable[[], list[dict[str, Any]]],
+) -> None:
+    tenant = a_tenant()
+    async with bench_of(tenant) as bench:
+        bill(bench, off_by={first_subscription(tenant)[0]: "250"})
+        await reconcile_timer(bench.engine)
+        assert [(event["first"], event["last"]) for event in told()] == [("2026-05-01", "2026-05-31")]

@@ -1,0 +1,213 @@
+"""What the documents of a scope come to: which count, with which sign, over which days."""
+
+import json
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.reconcile.bills import (
+    Bill,
+    BillDriftError,
+    Document,
+    OverlappingPeriodsError,
+    bills,
+    counting,
+    read_balance,
+    read_invoices,
+)
+from shared.reconcile.periods import Period
+
+MAY = Period(date(2026, 5, 1), date(2026, 5, 31))
+
+
+def invoice(name: str = "G1", value: object = 100.25, **said: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+    return {
+        "name": name,
+        "properties": {
+            "documentType": "Invoice",
+            "invoiceType": "AzureServices",
+            "status": "Due",
+            "invoiceDate": "2026-06-05T00:00:00Z",
+            "invoicePeriodStartDate": "2026-05-01T00:00:00Z",
+            "invoicePeriodEndDate": "2026-05-31T23:59:59.9999999Z",
+            "subTotal": {"currency": "USD", "value": value},
+            "taxAmount": {"currency": "USD", "value": 19},
+            "totalAmount": {"currency": "USD", "value": 119.25},
+            **said,
+        },
+    }
+
+
+def billed(*documents: dict[str, Any]) -> list[Bill]:
+    listed, link = read_invoices(json.dumps({"value": documents}).encode())
+    assert link is None
+    return bills(counting(listed))
+
+
+def test_an_invoice_is_its_pre_tax_total_digit_by_digit_over_its_own_days() -> None:
+    body = json.dumps({"value": [invoice(value="X")], "nextLink": "https://arm/next"}).replace(
+        '"X"', "12345678.10"
+    )
+    listed, link = read_invoices(body.encode())
+    assert link == "https://arm/next"
+    assert bills(counting(listed)) == [Bill(MAY, "USD", Decimal("12345678.10"), ("G1",), date(2026, 6, 5))]
+
+
+@pytest.mark.parametrize(
+    ("documents", "amount"),
+    [
+        pytest.param([invoice()], "100.25", id="an_invoice"),
+        pytest.param([invoice(), invoice("C", 10, documentType="CreditNote")], "90.25", id="a_credit_note"),
+        pytest.param(
+            [invoice(), invoice("C", -10, documentType="CreditNote")], "90.25", id="written_with_its_sign"
+        ),
+        pytest.param(
+            [
+                invoice("V", 999, status="Void", billedDocumentId="G1"),
+                invoice("N", 999, documentType="VoidNote"),
+                invoice("C", 999, documentType="CreditNote", creditForDocumentId="v"),
+                invoice(),
+            ],
+            "100.25",
+            id="voided_credited_and_billed_anew",
+        ),
+        pytest.param(
+            [invoice(), invoice("C", 10, documentType="CreditNote", creditForDocumentId="/a/invoices/g1")],
+            "90.25",
+            id="a_credit_for_an_invoice_that_stands",
+        ),
+        pytest.param(
+            [invoice(), invoice("C", 10, documentType="CreditNote", creditForDocumentId="of-old")],
+            "100.25",
+            id="a_credit_for_a_voided_invoice_of_long_ago",
+        ),
+        pytest.param([invoice(), invoice("S", 29, invoiceType="AzureSupport")], "100.25", id="support"),
+        pytest.param(
+            [invoice(), invoice("M", 5, invoiceType="AzureMarketplace")], "105.25", id="marketplace"
+        ),
+        pytest.param(
+            [invoice(), *(invoice(kind, 7, documentType=kind) for kind in ("TaxReceipt", "Summary"))],
+            "100.25",
+            id="papers_about_it",
+        ),
+        pytest.param([invoice(documentType=None, status=None)], "100.25", id="an_older_invoice_says_less"),
+    ],
+)
+def test_what_counts_and_with_which_sign(documents: list[dict[str, Any]], amount: str) -> None:
+    (bill,) = billed(*documents)
+    assert bill.amount == Decimal(amount)
+
+
+def test_an_amount_is_rounded_half_even_once_as_the_ledgers_are() -> None:
+    (bill,) = billed(invoice(value="0.3000000000000000445"))
+    assert bill.amount == Decimal("0.300000000000000044")
+
+
+def test_two_currencies_are_two_bills() -> None:
+    found = billed(invoice(), invoice("E", subTotal={"currency": "EUR", "value": 7}))
+    assert [(bill.currency, bill.amount) for bill in found] == [
+        ("EUR", Decimal(7)),
+        ("USD", Decimal("100.25")),
+    ]
+
+
+def test_a_bill_within_anothers_period_is_added_to_it() -> None:
+    day = {"invoicePeriodStartDate": "2026-05-09", "invoicePeriodEndDate": "2026-05-09"}
+    (bill,) = billed(invoice(), invoice("P", 5, **day))
+    assert (bill.period, bill.amount, bill.documents) == (MAY, Decimal("105.25"), ("G1", "P"))
+
+
+def test_bills_that_share_some_days_only_are_named_and_never_added() -> None:
+    own = {"invoicePeriodStartDate": "2026-05-12", "invoicePeriodEndDate": "2026-06-11"}
+    with pytest.raises(OverlappingPeriodsError, match="2026-05-01 to 2026-05-31 and over 2026-05-12"):
+        billed(invoice(), invoice("P", 5, **own))
+    # In two currencies there is nothing that could be mixed up.
+    euros = {"subTotal": {"currency": "EUR", "value": 5}}
+    assert len(billed(invoice(), invoice("P", **own, **euros))) == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "says"),
+    [
+        pytest.param({"documentType": "Nota"}, "unknown type 'Nota'", id="unknown_document"),
+        pytest.param({"subTotal": None}, "subTotal", id="no_subtotal"),
+        pytest.param({"subTotal": {"currency": "USD", "value": "NaN"}}, "NaN where an amount", id="nan"),
+        pytest.param({"subTotal": {"currency": "USD", "value": "1e400"}}, "where an amount", id="huge"),
+        pytest.param({"subTotal": {"currency": "US/D", "value": 1}}, "where a currency", id="no_currency"),
+        pytest.param({"invoicePeriodEndDate": "soon"}, "where a date belongs", id="no_date"),
+        pytest.param({"invoicePeriodEndDate": "2026-04-30"}, "which is no period", id="reversed"),
+    ],
+)
+def test_what_is_not_as_documented_is_refused_by_name(said: dict[str, Any], says: str) -> None:
+    with pytest.raises(BillDriftError, match=says):
+        billed(invoice(**said))
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"value": 1}', b"<html>", b"\xff"])
+def test_an_answer_that_is_no_list_is_refused(body: bytes) -> None:
+    with pytest.raises(BillDriftError):
+        read_invoices(body)
+
+
+def test_a_balance_is_usage_and_marketplace_without_prepayment_its_currency_trimmed() -> None:
+    body = json.dumps(
+        {
+            "name": "balanceId1",
+            "properties": {
+                "currency": "USD  ",
+                "totalUsage": 474098.17,
+                "azureMarketplaceServiceCharges": 609.82,
+                "newPurchases": 1_000_000,
+                "adjustments": -5,
+            },
+        }
+    )
+    assert read_balance(body.encode(), MAY) == [
+        Document("balanceId1", MAY, "USD", Decimal("474707.99"), None)
+    ]
+    assert read_balance(b"", MAY) == []
+    with pytest.raises(BillDriftError, match="balance"):
+        read_balance(b"{}", MAY)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 40),
+            st.integers(0, 40),
+            st.sampled_from(["USD", "EUR"]),
+            st.decimals(-1000, 1000, places=2),
+        ),
+        max_size=8,
+    )
+)
+def test_bills_add_up_to_their_documents_whatever_their_periods(
+    drawn: list[tuple[int, int, str, Decimal]],
+) -> None:
+    documents = [
+        Document(
+            str(number),
+            Period(*sorted((date.fromordinal(739000 + one), date.fromordinal(739000 + other)))),
+            currency,
+            amount,
+            None,
+        )
+        for number, (one, other, currency, amount) in enumerate(drawn)
+    ]
+    try:
+        found = bills(documents)
+    except OverlappingPeriodsError:
+        return
+    for currency in ("USD", "EUR"):
+        of_currency = [bill for bill in found if bill.currency == currency]
+        mine = [document.amount for document in documents if document.currency == currency]
+        assert sum(bill.amount for bill in of_currency) == sum(mine)
+        days = [day for bill in of_currency for day in bill.period.days]
+        assert len(days) == len(set(days))
+    assert sorted(name for bill in found for name in bill.documents) == sorted(
+        document.name for document in documents
+    )

@@ -1,0 +1,165 @@
+"""How a bill and the ledger stand to each other: each state, and the edges of tolerance and floor."""
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.days import Attempt, Pointer, Reading, ScopeState
+from shared.reconcile.bills import Bill
+from shared.reconcile.compare import GAPS, BillState, Bounds, Finding, Said, compare
+from shared.reconcile.periods import Period
+
+SCOPE = "/subscriptions/92cdc4dd-8520-5ee9-8904-10bdce1cdf86"
+PERIOD = Period(date(2026, 5, 1), date(2026, 5, 3))
+LATER = date(2026, 6, 20)
+NOW = datetime(2026, 6, 8, tzinfo=UTC)
+BOUNDS = Bounds(Decimal("0.005"), Decimal("0.01"))
+
+AMOUNTS = st.decimals(-(10**9), 10**9, places=4)
+EVEN = {"USD": "10"}
+
+
+def pointer(
+    day: date, totals: dict[str, str] | None, *, agreed: bool = True, failed: bool = False
+) -> Pointer:
+    amounts = {currency: Decimal(amount) for currency, amount in (totals or {}).items()}
+    reading = Reading(
+        "run", "s", "g", "0", "shape", 1, amounts, amounts, amounts, "query", agreed=agreed, read_at=NOW
+    )
+    attempt = Attempt("run", ScopeState.FAILED, "RBACAccessDenied", NOW, NOW) if failed else None
+    return Pointer("ActualCost", day, SCOPE, "key", None if totals is None else reading, NOW, attempt)
+
+
+def said(*totals: dict[str, str] | None, agreed: bool = True, failed: bool = False) -> Said:
+    """The days of the period in their order; a day that is not given has no pointer."""
+    days = zip(PERIOD.days, totals, strict=False)
+    return Said(SCOPE, {day: pointer(day, amounts, agreed=agreed, failed=failed) for day, amounts in days})
+
+
+def bill(amount: str, currency: str = "USD", period: Period = PERIOD) -> Bill:
+    return Bill(period, currency, Decimal(amount), ("G1",), date(2026, 6, 5))
+
+
+def found(bills: list[Bill], scope: Said, today: date = LATER, bounds: Bounds = BOUNDS) -> list[Finding]:
+    return compare(PERIOD, bills, scope, today, bounds)
+
+
+def states(findings: list[Finding]) -> list[tuple[str | None, str]]:
+    return [(finding.currency, finding.state.value) for finding in findings]
+
+
+def test_a_bill_that_agrees_is_closed_with_both_totals() -> None:
+    (finding,) = found([bill("30")], said(EVEN, EVEN, EVEN))
+    assert (finding.state, finding.billed, finding.ledger) == (BillState.CLOSED, Decimal(30), Decimal(30))
+    assert finding.difference == 0
+
+
+def test_a_bill_that_differs_is_mismatched_by_the_exact_difference() -> None:
+    cents = {"USD": "10.000000000000000001"}
+    (finding,) = found([bill("31")], said(cents, cents, cents))
+    assert (finding.state, finding.difference) == (BillState.MISMATCHED, Decimal("0.999999999999999997"))
+
+
+@given(
+    billed=AMOUNTS,
+    difference=AMOUNTS,
+    tolerance=st.decimals(0, 1, places=6),
+    floor=st.decimals(0, 100, places=4),
+)
+def test_a_mismatch_is_above_both_the_tolerance_and_the_floor(
+    billed: Decimal, difference: Decimal, tolerance: Decimal, floor: Decimal
+) -> None:
+    exceeded = Bounds(tolerance, floor).exceeded(billed, billed + difference)
+    assert exceeded == (abs(difference) > abs(billed) * tolerance and abs(difference) > floor)
+
+
+@given(billed=AMOUNTS, tolerance=st.decimals(0, 1, places=6), floor=st.decimals(0, 100, places=4))
+def test_exactly_at_the_edge_is_no_mismatch_and_the_last_digit_beyond_it_is_one(
+    billed: Decimal, tolerance: Decimal, floor: Decimal
+) -> None:
+    bounds = Bounds(tolerance, floor)
+    edge = max(abs(billed) * tolerance, floor)
+    digit = Decimal("1e-18")
+    for sign in (1, -1):
+        assert not bounds.exceeded(billed, billed + sign * edge)
+        assert bounds.exceeded(billed, billed + sign * (edge + digit))
+
+
+@pytest.mark.parametrize(
+    ("today", "state"),
+    [
+        pytest.param(date(2026, 5, 3), BillState.OPEN, id="not_over"),
+        pytest.param(date(2026, 5, 8), BillState.OPEN, id="five_days_after"),
+        pytest.param(date(2026, 5, 9), BillState.MISMATCHED, id="six_days_after"),
+    ],
+)
+def test_a_period_is_open_until_five_days_after_its_end(today: date, state: BillState) -> None:
+    scope = said(EVEN, EVEN, EVEN)
+    assert found([bill("99")], scope, today)[0].state is state
+    assert found([], scope, date(2026, 5, 8))[0].state is BillState.OPEN
+
+
+def test_without_a_bill_a_period_that_is_over_is_estimated() -> None:
+    findings = found([], said({"USD": "10", "EUR": "5"}, EVEN, EVEN))
+    assert states(findings) == [("EUR", "estimated"), ("USD", "estimated")]
+    assert [finding.ledger for finding in findings] == [Decimal(5), Decimal(30)]
+    assert findings[0].cause == "there is no bill for it yet"
+
+
+def test_where_nothing_cost_anything_no_bill_is_waited_for() -> None:
+    assert states(found([], said({}, {}, {}))) == [(None, "closed")]
+    assert states(found([], said({"USD": "0.01"}, {}, {}))) == [("USD", "closed")]
+    assert states(found([bill("0", "EUR")], said({}, {}, {}))) == [("EUR", "closed")]
+    assert states(found([bill("7", "EUR")], said({}, {}, {}))) == [("EUR", "mismatched")]
+
+
+def test_days_without_a_reading_are_named_with_their_state_and_nothing_is_alleged() -> None:
+    scope = said(EVEN, None, failed=True)
+    (finding,) = found([bill("30")], scope)
+    assert finding.state is BillState.MISSING
+    assert finding.days == ((date(2026, 5, 2), "failed"), (date(2026, 5, 3), "missing"))
+    assert finding.cure == f"`backfill --from 2026-05-02 --to 2026-05-03 --scope {SCOPE}`"
+    assert states(found([], said())) == [(None, "missing")]
+
+
+def test_a_day_that_never_agreed_leaves_the_period_estimated() -> None:
+    (finding,) = found([bill("99")], said(EVEN, EVEN, EVEN, agreed=False))
+    assert finding.state is BillState.ESTIMATED
+    assert len(finding.days) == 3
+
+
+def test_an_older_reading_that_agreed_is_compared_though_the_last_attempt_failed() -> None:
+    assert states(found([bill("99")], said(EVEN, EVEN, EVEN, failed=True))) == [("USD", "mismatched")]
+
+
+def test_a_bill_in_another_currency_is_a_state_of_its_own_on_both_sides() -> None:
+    findings = found([bill("30", "EUR")], said(EVEN, EVEN, EVEN))
+    assert states(findings) == [("EUR", "other_currency"), ("USD", "other_currency")]
+    assert findings[0].ledger is None
+    assert findings[1].billed is None
+    assert findings[0].cause == "billed in EUR, the scope's costs are in USD"
+
+
+def test_two_currencies_are_compared_each_by_itself_and_never_added() -> None:
+    both = {"USD": "10", "EUR": "5"}
+    findings = found([bill("30"), bill("20", "EUR")], said(both, both, both))
+    assert states(findings) == [("USD", "closed"), ("EUR", "mismatched")]
+    assert [finding.ledger for finding in findings] == [Decimal(30), Decimal(15)]
+
+
+def test_a_second_currency_without_a_bill_of_its_own_is_estimated() -> None:
+    findings = found([bill("30")], said({"USD": "10", "EUR": "5"}, EVEN, EVEN))
+    assert states(findings) == [("USD", "closed"), ("EUR", "estimated")]
+
+
+def test_the_days_compared_are_those_of_the_bill() -> None:
+    first = Period(PERIOD.first, date(2026, 5, 2))
+    findings = found([bill("20", period=first)], said(EVEN, EVEN, EVEN))
+    assert [(finding.period, finding.state) for finding in findings] == [(first, BillState.CLOSED)]
+
+
+def test_what_somebody_must_look_at_is_told_apart() -> None:
+    assert {state.value for state in GAPS} == {"mismatched", "other_currency", "missing", "unknown"}
