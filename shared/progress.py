@@ -4,6 +4,7 @@ from datetime import datetime
 
 from shared.engine import Engine
 from shared.read.ending import started
+from shared.read.sources import reader_of
 from shared.registry.pages import last_written
 from shared.runs import Slice
 
@@ -18,6 +19,7 @@ async def last_progress(engine: Engine, piece: Slice) -> datetime:
         piece.not_before,
         await last_written(engine.storage.tables, piece.partition),
         await engine.gate.waits_until(piece.scope_key),
+        await reader_of(piece).gate(engine, piece).waits_until(piece.scope_key),
     ]
     return max(time for time in times if time is not None)
 

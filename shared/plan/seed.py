@@ -17,6 +17,7 @@ from shared.plan.windows import Window, lookback, windows
 from shared.progress import last_progress
 from shared.quota.limits import Limit
 from shared.read.ending import first_page, follow_up, generation_id
+from shared.read.sources import page_size
 from shared.runs import ListedScope, Run, Slice, SliceState, slice_name
 from shared.scopes import Scope
 from shared.settings import ScopeSettings
@@ -170,7 +171,8 @@ def _slice(engine: Engine, order: Order, seeding: str, number: int, item: _Wante
         grouping=item.settings.grouping,
         first=item.window.first,
         last=item.window.last,
-        page_size=engine.settings.page_size,
+        page_size=page_size(item.settings.source, engine.settings.page_size),
+        period=item.settings.period,
         tolerance=engine.settings.control_tolerance,
         accept_vanished=order.accept_vanished,
         # Spread as the first limit lets them through: the rest would only wake to be sent back by the gate.

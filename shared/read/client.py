@@ -105,7 +105,7 @@ class _TooLarge(Exception):  # noqa: N818 - a state, not a fault
 
 
 class CostApi:
-    """Posts queries and says what the answers mean."""
+    """Asks the cost APIs and says what the answers mean."""
 
     def __init__(
         self,
@@ -156,6 +156,13 @@ class CostApi:
         Raises:
             ForeignLinkError: the URL leads to another host than the ARM endpoint; nothing was sent.
         """
+        return await self._ask(url, body, scope)
+
+    async def get(self, url: str, scope: str) -> Answer:
+        """Get a page of usageDetails, its URL as it is; all else as `post`."""
+        return await self._ask(url, None, scope)
+
+    async def _ask(self, url: str, body: bytes | None, scope: str) -> Answer:
         same_host(self._endpoint, url)
         answer = await self._once(url, body, scope, fresh=False)
         if isinstance(answer, Expired):
@@ -167,7 +174,7 @@ class CostApi:
             )
         return answer
 
-    async def _once(self, url: str, body: bytes, scope: str, *, fresh: bool) -> Answer:
+    async def _once(self, url: str, body: bytes | None, scope: str, *, fresh: bool) -> Answer:
         if self._tokens is None:
             self._tokens = self._make_tokens()
         tokens = self._tokens
@@ -177,18 +184,17 @@ class CostApi:
             return Refused(f"TokenUnavailable: {error}", SIGN_IN)
         except TokenUnreachableError as error:
             return Transient("TokenUnreachable", str(error))
-        headers = {
-            "Authorization": f"Bearer {token}",
-            "Content-Type": "application/json",
-            "ClientType": CLIENT_TYPE,
-        }
+        headers = {"Authorization": f"Bearer {token}", "ClientType": CLIENT_TYPE}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
 
         async def effect() -> tuple[int, dict[str, str], bytes]:
             async with self._stream(url, body, headers) as response:
                 return response.status_code, dict(response.headers), await _bounded(response)
 
         try:
-            status, answered, content = await self._edge(Call("api", "post", scope), effect)
+            operation = "get" if body is None else "post"
+            status, answered, content = await self._edge(Call("api", operation, scope), effect)
         except httpx.TimeoutException as error:
             return Transient("Timeout", f"no answer in time ({type(error).__name__})")
         except _TooLarge:
@@ -197,11 +203,15 @@ class CostApi:
             return Transient("ConnectionLost", f"{type(error).__name__}: {error}")
         now = self._clock()
         self._ahead = (date_of(answered) or now) - now
-        return classify(status, answered, content, scope=scope, floor=self._floor, now=now)
+        api = "usageDetails" if body is None else "Query"
+        return classify(status, answered, content, scope=scope, floor=self._floor, now=now, api=api)
 
     @asynccontextmanager
-    async def _stream(self, url: str, body: bytes, headers: dict[str, str]) -> AsyncIterator[httpx.Response]:
-        async with self._client.stream("POST", url, content=body, headers=headers) as response:
+    async def _stream(
+        self, url: str, body: bytes | None, headers: dict[str, str]
+    ) -> AsyncIterator[httpx.Response]:
+        method = "GET" if body is None else "POST"
+        async with self._client.stream(method, url, content=body, headers=headers) as response:
             yield response
 
 

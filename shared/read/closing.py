@@ -7,6 +7,7 @@ or take away more than half of it, moves nothing at all.
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 
@@ -53,7 +54,7 @@ async def _decide(engine: Engine, piece: Slice, generation: Generation, item: Pa
         # One answer below $top without a nextLink is one execution of the query: nothing can have moved.
         verdict = _verdict(engine, piece, generation, item, None, first)
     else:
-        turn = await take_turn(engine, piece, item)
+        turn = await take_turn(engine, engine.gate, piece, item)
         if turn is None:
             return None
         asked = query.body(piece.metric, (), piece.reading_first, piece.reading_last)
@@ -61,7 +62,7 @@ async def _decide(engine: Engine, piece: Slice, generation: Generation, item: Pa
         answer = await engine.api.post(url, asked, piece.scope)
         match answer:
             case Throttled(wait):
-                await give_way(engine, piece, turn, wait)
+                await give_way(engine, engine.gate, piece, turn, wait)
                 return None
             case Transient():
                 await try_again(engine, piece, turn, answer)
@@ -114,18 +115,19 @@ def _verdict(
     control: DaySums | None,
     proof: Page | PageAnswer,
 ) -> Verdict:
-    ordered = [generation.pages[number] for number in sorted(generation.pages)]
-    sums = _added(page.sums for page in ordered)
     days = []
     for day in Window(piece.reading_first, piece.reading_last).days:
-        said = sums.get(day, {})
-        digest = add_digests(*(page.digests.get(day, 0) for page in ordered))
+        without, with_repeated = variants(generation, day)
         if control is None:
-            days.append(DayVerdict(day, agreed=True, digest=digest, sums=said))
-        else:
-            totals = control.get(day, {})
-            agreed = agrees(said, totals, piece.tolerance)
-            days.append(DayVerdict(day, agreed=agreed, digest=digest, sums=said, control=totals))
+            days.append(replace(without, agreed=True))
+            continue
+        totals = control.get(day, {})
+        # Every record should be considered unique: what came twice counts twice unless the control denies it.
+        told = with_repeated
+        if not agrees(told.sums, totals, piece.tolerance) and agrees(without.sums, totals, piece.tolerance):
+            told = without
+        agreed = agrees(told.sums, totals, piece.tolerance)
+        days.append(replace(told, agreed=agreed, control=totals))
     return Verdict(
         number=generation.last + 1,
         read_at=proof.read_at,
@@ -134,6 +136,40 @@ def _verdict(
         requests=item.requests,
         throttled=item.throttled,
         decided_at=engine.clock(),
+        duplicates=left_out(generation, days),
+    )
+
+
+def variants(generation: Generation, day: date) -> tuple[DayVerdict, DayVerdict]:
+    """Give what a generation says of a day without the rows that came on an earlier page too, and with them.
+
+    Where none did, both are the same.
+    """
+    pages_of_day = [generation.pages[number] for number in sorted(generation.pages)]
+    fresh = _added(page.sums.get(day, {}) for page in pages_of_day)
+    digest = add_digests(*(page.digests.get(day, 0) for page in pages_of_day))
+    without = DayVerdict(day, agreed=False, digest=digest, sums=fresh)
+    repeated = [page.repeated for page in pages_of_day if day in page.repeated.digests]
+    if not repeated:
+        return without, without
+    return without, DayVerdict(
+        day,
+        agreed=False,
+        digest=add_digests(digest, *(part.digests[day] for part in repeated)),
+        sums=_added([fresh, *(part.sums[day] for part in repeated)]),
+        with_repeated=True,
+    )
+
+
+def left_out(generation: Generation, days: Iterable[DayVerdict]) -> int:
+    """Count the rows that came twice on the days that take them once."""
+    once = {day.day for day in days if not day.with_repeated}
+    return sum(
+        line.records
+        for page in generation.pages.values()
+        for day, currencies in page.repeated.sums.items()
+        if day in once
+        for line in currencies.values()
     )
 
 
@@ -231,6 +267,7 @@ def _reading(piece: Slice, verdict: Verdict, day: DayVerdict) -> Reading:
         control_kind=verdict.control_kind,
         agreed=day.agreed,
         read_at=verdict.read_at,
+        with_repeated=day.with_repeated,
     )
 
 
@@ -247,11 +284,9 @@ def _mismatch(verdict: Verdict, days: list[date]) -> str:
     return f"ControlMismatch: {'; '.join(named)}{more}"
 
 
-def _added(parts: Iterable[DaySums]) -> dict[date, dict[str, Sums]]:
-    total: dict[date, dict[str, Sums]] = {}
+def _added(parts: Iterable[Mapping[str, Sums]]) -> dict[str, Sums]:
+    total: dict[str, Sums] = {}
     for part in parts:
-        for day, currencies in part.items():
-            known = total.setdefault(day, {})
-            for currency, sums in currencies.items():
-                known[currency] = known.get(currency, Sums()) + sums
+        for currency, sums in part.items():
+            total[currency] = total.get(currency, Sums()) + sums
     return total

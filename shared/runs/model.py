@@ -71,7 +71,8 @@ class Slice:
     `generation` is the reading that counts now, `reading` its ordinal from 1, `reading_first` to `reading_last`
     the days it asks for; `must_control` is set once a day disagreed, so that no later reading goes unproven.
     `restarts` counts how often it was restarted for the page that `waiting_for` names; `requests` and
-    `throttled` count what brought no committed page, the pages count theirs.
+    `throttled` count what brought no committed page, the pages count theirs. `period` is the dialect in which
+    usageDetails is told the days (`shared.scope_list.Period`).
     """
 
     run: str
@@ -103,6 +104,7 @@ class Slice:
     throttled: int = 0
     etag: str | None = None
     touched_at: datetime | None = None
+    period: str | None = None
 
     @property
     def partition(self) -> str:
