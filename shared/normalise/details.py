@@ -12,7 +12,7 @@ import polars as pl
 from shared.ledger.columns import MONEY
 from shared.normalise.decimals import AmountError, to_money
 from shared.normalise.hashing import content, identity
-from shared.normalise.records import COST_TOLD, DAY_TOLD, OWNER, QUANTITY_TOLD, Records, staged
+from shared.normalise.records import COST_TOLD, DAY_TOLD, OWNER, QUANTITY_TOLD, Records, given, staged
 from shared.read.details_schema import COLUMNS, CURRENCY, SUBSCRIPTION, TAGS, Details
 from shared.read.schema import SchemaDriftError
 
@@ -49,6 +49,11 @@ CONTENT = (
 )
 """Columns that are published and may change under one identity."""
 
+_GROUP = pl.coalesce(
+    given("ResourceGroupName"), pl.col("ResourceId").str.extract(r"(?i)/resourcegroups/([^/]+)", 1)
+).alias("ResourceGroupName")
+"""Records of before 2019 have no resource group of their own; their resource names it."""
+
 
 def detail_records(
     details: Details, *, metric: str, subscription: str | None, first: date, last: date
@@ -66,7 +71,7 @@ def detail_records(
     kept = frame.filter(inside)
     identities = identity(kept, IDENTITY)
     return Records(
-        frame=staged(kept, metric, pl.col(TAGS), identities),
+        frame=staged(kept.with_columns(_GROUP), metric, pl.col(TAGS), identities),
         identities=identities,
         contents=content(kept, CONTENT),
         outside=len(inside) - len(kept),

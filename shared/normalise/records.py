@@ -173,21 +173,21 @@ def _tag(grouping: Sequence[str]) -> str | None:
     return next((name.removeprefix(TAG) for name in grouping if name.startswith(TAG)), None)
 
 
-def _given(name: str) -> pl.Expr:
+def given(name: str) -> pl.Expr:
     """A text, null where the service gave none or an empty one."""
     return pl.when(pl.col(name) == "").then(None).otherwise(pl.col(name))
 
 
 def _lower(name: str) -> pl.Expr:
-    return _given(name).str.to_lowercase()
+    return given(name).str.to_lowercase()
 
 
 def staged(frame: pl.DataFrame, metric: str, tags: pl.Expr, identities: pl.Series) -> pl.DataFrame:
     """Make staged rows of a raw frame; a text column that it lacks is null."""
     names = set(frame.columns)
 
-    def given(name: str) -> pl.Expr:
-        return _given(name) if name in names else pl.lit(None, dtype=pl.String)
+    def told(name: str) -> pl.Expr:
+        return given(name) if name in names else pl.lit(None, dtype=pl.String)
 
     def lower(name: str) -> pl.Expr:
         return _lower(name) if name in names else pl.lit(None, dtype=pl.String)
@@ -208,26 +208,26 @@ def staged(frame: pl.DataFrame, metric: str, tags: pl.Expr, identities: pl.Serie
         BillingCurrency=pl.col(CURRENCY).str.to_uppercase(),
         **cost,
         ConsumedQuantity=pl.col(QUANTITY_TOLD),
-        ConsumedUnit=given("UnitOfMeasure"),
+        ConsumedUnit=told("UnitOfMeasure"),
         SubAccountId=subscription,
-        SubAccountName=given("SubscriptionName"),
+        SubAccountName=told("SubscriptionName"),
         ResourceId=resource,
-        ResourceName=pl.coalesce(given("ResourceName"), path.str.extract(r"/providers/.+/([^/]+)/?$", 1)),
+        ResourceName=pl.coalesce(told("ResourceName"), path.str.extract(r"/providers/.+/([^/]+)/?$", 1)),
         ResourceType=kind,
         RegionId=lower("ResourceLocation").str.replace_all(" ", "", literal=True),
-        ServiceName=given("ServiceName"),
-        SkuMeter=given("Meter"),
-        ChargeCategory=charge_category(given("ChargeType")),
-        ChargeClass=charge_class(given("ChargeType")),
-        PricingCategory=pricing_category(given("PricingModel")),
-        PublisherName=given("PublisherName"),
+        ServiceName=told("ServiceName"),
+        SkuMeter=told("Meter"),
+        ChargeCategory=charge_category(told("ChargeType")),
+        ChargeClass=charge_class(told("ChargeType")),
+        PricingCategory=pricing_category(told("PricingModel")),
+        PublisherName=told("PublisherName"),
         Tags=tags,
-        InvoiceId=given("InvoiceId"),
+        InvoiceId=told("InvoiceId"),
         ProviderName=pl.lit(PROVIDER),
         x_MeterId=lower("ResourceGuid"),
-        x_MeterCategory=given("MeterCategory"),
+        x_MeterCategory=told("MeterCategory"),
         x_ResourceGroup=lower("ResourceGroupName") if "ResourceGroupName" in names else group,
-        x_ChargeType=given("ChargeType"),
+        x_ChargeType=told("ChargeType"),
         x_RecordId=identities.bin.slice(0, 16) if len(frame) else pl.Series([], dtype=pl.Binary),
     )
     return rows.select(pl.col(name).cast(kind) for name, kind in STAGED.items())
@@ -242,6 +242,6 @@ def _tags(tag: str | None) -> pl.Expr:
     """One tag as JSON, null where the row does not carry it."""
     if tag is None:
         return pl.lit(None, dtype=pl.String)
-    value = _given(TAG_VALUE)
+    value = given(TAG_VALUE)
     encoded = pl.struct(value.alias(tag)).struct.json_encode()
     return pl.when(value.is_null()).then(None).otherwise(encoded)

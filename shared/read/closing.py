@@ -117,17 +117,10 @@ def _verdict(
 ) -> Verdict:
     days = []
     for day in Window(piece.reading_first, piece.reading_last).days:
-        without, with_repeated = variants(generation, day)
         if control is None:
-            days.append(replace(without, agreed=True))
-            continue
-        totals = control.get(day, {})
-        # Every record should be considered unique: what came twice counts twice unless the control denies it.
-        told = with_repeated
-        if not agrees(told.sums, totals, piece.tolerance) and agrees(without.sums, totals, piece.tolerance):
-            told = without
-        agreed = agrees(told.sums, totals, piece.tolerance)
-        days.append(replace(told, agreed=agreed, control=totals))
+            days.append(replace(variants(generation, day)[0], agreed=True))
+        else:
+            days.append(compare(generation, day, control.get(day, {}), piece.tolerance))
     return Verdict(
         number=generation.last + 1,
         read_at=proof.read_at,
@@ -138,6 +131,18 @@ def _verdict(
         decided_at=engine.clock(),
         duplicates=left_out(generation, days),
     )
+
+
+def compare(generation: Generation, day: date, control: Mapping[str, Sums], tolerance: Decimal) -> DayVerdict:
+    """Say which of a generation's variants of a day the control confirms, if any.
+
+    Every record should be considered unique: what came twice counts twice unless the control says otherwise.
+    """
+    without, with_repeated = variants(generation, day)
+    for told in (with_repeated, without):
+        if agrees(told.sums, control, tolerance):
+            return replace(told, agreed=True, control=control)
+    return replace(with_repeated, control=control)
 
 
 def variants(generation: Generation, day: date) -> tuple[DayVerdict, DayVerdict]:
