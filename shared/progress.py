@@ -14,12 +14,13 @@ async def last_progress(engine: Engine, piece: Slice) -> datetime:
 
     Waiting for a place at the quota gate, or for a pause between two readings, is progress.
     """
+    # A page waits at its source's gate, the closing at that of Query: for most scopes they are one.
+    gates = dict.fromkeys((engine.gate, reader_of(piece).gate(engine, piece)))
     times = [
         piece.touched_at,
         piece.not_before,
         await last_written(engine.storage.tables, piece.partition),
-        await engine.gate.waits_until(piece.scope_key),
-        await reader_of(piece).gate(engine, piece).waits_until(piece.scope_key),
+        *[await gate.waits_until(piece.scope_key) for gate in gates],
     ]
     return max(time for time in times if time is not None)
 

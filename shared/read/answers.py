@@ -58,10 +58,11 @@ class Expired:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Final: asking again gives the same."""
+    """Final: asking again gives the same. `unserved`: the API does not know this scope, or not this question."""
 
     cause: str
     cure: str
+    unserved: bool = False
 
 
 Answer = PageAnswer | Throttled | Transient | Expired | Refused
@@ -100,7 +101,7 @@ def classify(
         return Transient(code, said, hint)
     # A missing role is said by its code alone: the message repeats scope and identity, the cure names the role.
     cause = code if status in {401, 403} else said
-    return Refused(cause, _cure(status, code, message, scope, api))
+    return Refused(cause, _cure(status, code, message, scope, api), unserved=status in {400, 404})
 
 
 def _page(status: int, body: bytes, read_at: datetime, now: datetime) -> Answer:

@@ -6,7 +6,7 @@ pages can be right both times, and whose quota a request takes.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import ClassVar, Final, Protocol
 
 import polars as pl
 
@@ -32,7 +32,12 @@ class Answered:
 
 
 class Reader(Protocol):
-    """How one source is read."""
+    """How one source is read.
+
+    `repeats` tells whether two equal readings prove each other where Query gives no control total for the scope.
+    """
+
+    repeats: ClassVar[bool]
 
     async def ask(self, engine: Engine, piece: Slice, cursor: str | None) -> Answer:
         """Ask for the page at a cursor, the first one without."""
@@ -58,6 +63,8 @@ class Reader(Protocol):
 
 class QueryReader:
     """Query: rows are grouped and so unique; the same row on two pages is an overlap."""
+
+    repeats: ClassVar[bool] = False
 
     async def ask(self, engine: Engine, piece: Slice, cursor: str | None) -> Answer:
         """Post the query, the same body for each page."""
@@ -89,6 +96,8 @@ class QueryReader:
 
 class UsageDetailsReader:
     """usageDetails: several equal records may all be right, so what comes twice is kept aside until the closing."""
+
+    repeats: ClassVar[bool] = True
 
     async def ask(self, engine: Engine, piece: Slice, cursor: str | None) -> Answer:
         """Get the page; a link is followed as it came."""

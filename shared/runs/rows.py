@@ -97,7 +97,13 @@ def slice_row(item: Slice) -> Row:
         "throttled": item.throttled,
     }
     cause = None if item.cause is None else item.cause[:LONGEST_CAUSE]
-    optional = {"cause": cause, "cure": item.cure, "not_before": item.not_before, "period": item.period}
+    optional = {
+        "cause": cause,
+        "cure": item.cure,
+        "not_before": item.not_before,
+        "period": item.period,
+        "awaits": item.awaits,
+    }
     values.update({name: value for name, value in optional.items() if value is not None})
     return Row(item.run, f"{SLICE}{item.name}", values)
 
@@ -129,6 +135,7 @@ def read_slice(row: Row) -> Slice:
     demand(item.period is None if by_query else item.period in set(Period), "period", item.period)
     demand(item.tolerance.is_finite() and item.tolerance >= 0, "tolerance", str(item.tolerance))
     demand(_GENERATION.fullmatch(item.generation) is not None, "generation", item.generation)
+    demand(item.awaits is None or _GENERATION.fullmatch(item.awaits) is not None, "awaits", item.awaits)
     demand(item.first <= item.reading_first, "reading_first", item.reading_first.isoformat())
     demand(
         item.reading_first <= item.reading_last <= item.last, "reading_last", item.reading_last.isoformat()

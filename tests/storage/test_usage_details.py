@@ -15,7 +15,7 @@ from shared.registry import pages
 from shared.registry.pages import Page, count_records
 from shared.runs import Run, RunStatus, Slice, SliceState
 from shared.scopes import ScopeKind
-from tests.faults import dies
+from tests.faults import Answer, dies
 from tests.laptop import Laptop, laptop
 from tests.truth import details_truth_of
 
@@ -269,6 +269,108 @@ async def test_page_takes_a_place_of_usage_details_and_the_control_one_of_query(
         rows = await bench.engine.storage.tables.query("CostQuota", "PartitionKey eq 'gates'")
         keys = sorted(row.rk.split("|")[-2] if "|" in row.rk else row.rk for row in rows)
         assert keys == ["scope", "scope", "tenant", "usage_details"]
+
+
+async def kinds(bench: Laptop, piece: Slice) -> set[str]:
+    return {reading.control_kind for reading in await readings(bench, piece)}
+
+
+@pytest.mark.parametrize("overlap", [0, 7], ids=["pages that share nothing", "pages that share rows"])
+async def test_where_query_refuses_the_scope_two_equal_readings_prove_each_other(overlap: int) -> None:
+    """The second asks for smaller pages: twins come again, an overlap comes elsewhere."""
+    tenant = small_tenant()
+    async with laptop(tenant, **in_pages(tenant, 2, shared=overlap // 2 + 1)) as bench:
+        bench.fault(refuse={tenant.subscription_scopes[0]: "UnsupportedOffer"}, overlap=overlap)
+
+        run = await bench.run()
+
+        piece = await bench.slice(run)
+        assert (piece.state, piece.reading) == (SliceState.RECONCILED, 2)
+        assert await kinds(bench, piece) == {"repeated"}
+        assert sum(entry.control for entry in bench.running.simulator.journal.entries) == 1
+        assert await bench.totals() == details_truth_of(tenant)
+        manifest = await bench.manifest("ActualCost", tenant.days[0])
+        assert manifest["scopes"][0]["control_kind"] == "repeated"
+
+
+async def test_twins_between_two_pages_are_proven_by_a_reading_whose_borders_lie_elsewhere() -> None:
+    tenant = small_tenant()
+    async with laptop(tenant, **DETAILS, COST_PAGE_SIZE=str(between_twins(tenant))) as bench:
+        bench.fault(refuse={tenant.subscription_scopes[0]: "UnsupportedOffer"})
+
+        run = await bench.run()
+
+        piece = await bench.slice(run)
+        assert (piece.state, piece.reading) == (SliceState.RECONCILED, 2)
+        assert await bench.totals() == details_truth_of(tenant)
+
+
+async def test_readings_that_differ_are_read_on_until_two_in_a_row_agree() -> None:
+    """Only the days that differ, a bounded number of times."""
+    tenant = small_tenant()
+    async with laptop(tenant, **in_pages(tenant, 3)) as bench:
+        refuse = {tenant.subscription_scopes[0]: "UnsupportedOffer"}
+        bench.fault(refuse=refuse, lose_rate=1.0, spoiled_readings=1)
+
+        run = await bench.run()
+
+        piece = await bench.slice(run)
+        assert (piece.state, piece.reading) == (SliceState.RECONCILED, 3)
+        assert piece.reading_first == piece.reading_last
+        assert await bench.totals() == details_truth_of(tenant)
+
+        bench.fault(refuse=refuse, lose_rate=1.0, spoiled_readings=99)
+        piece = await bench.slice(await bench.run())
+        assert (piece.state, piece.reading) == (SliceState.UNRECONCILED, 4)
+        assert "the reading before says" in str(piece.cause)
+
+
+async def test_single_reading_cannot_prove_itself() -> None:
+    tenant = small_tenant()
+    async with laptop(tenant, **in_pages(tenant, 2), COST_MAX_READINGS="1") as bench:
+        bench.fault(refuse={tenant.subscription_scopes[0]: "UnsupportedOffer"})
+
+        piece = await bench.slice(await bench.run())
+
+        assert piece.state is SliceState.FAILED
+        assert str(piece.cause).startswith("ControlRefused: 400 BadRequest")
+        assert await bench.totals() == {}
+
+
+async def test_missing_role_for_the_control_is_no_reason_to_do_without_it() -> None:
+    tenant = small_tenant()
+
+    def refuse(answer: Answer) -> Answer:
+        control = b'"columns"' in answer[2]
+        return (403, {}, b'{"error":{"code":"AuthorizationFailed","message":"no"}}') if control else answer
+
+    async with laptop(tenant, **in_pages(tenant, 2)) as bench:
+        bench.edge.spoil = refuse
+
+        piece = await bench.slice(await bench.run())
+
+        assert (piece.state, piece.cause) == (SliceState.FAILED, "AuthorizationFailed")
+
+
+async def test_killed_while_a_reading_waits_for_its_repetition_the_redelivery_goes_on() -> None:
+    tenant = small_tenant()
+    async with laptop(tenant, **in_pages(tenant, 2)) as bench:
+        bench.fault(refuse={tenant.subscription_scopes[0]: "UnsupportedOffer"})
+        place, killed = 0, True
+        while killed:
+            run, body = await work_up_to(bench, CLOSING)
+            bench.edge.kill_at(place, after=True)
+            killed = await dies(fetch_page(bench.engine, body))
+            bench.restart()
+
+            await fetch_page(bench.engine, body)
+
+            await bench.drain(PAGES)
+            piece = await bench.slice(run)
+            assert (piece.state, piece.reading) == (SliceState.RECONCILED, 2), place
+            assert await kinds(bench, piece) == {"repeated"}
+            place += 1
+        assert place > 5
 
 
 async def test_wide_scopes_publish_every_subscription_and_purchases() -> None:

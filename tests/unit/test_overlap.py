@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shared.ledger.columns import STAGED
 from shared.normalise.hashing import unpack
 from shared.normalise.records import Records
-from shared.read.closing import compare
+from shared.read.comparing import compare
 from shared.read.overlap import against, beside
 from shared.registry.generations import Generation
 from shared.registry.pages import Page, Repeated, Sums
