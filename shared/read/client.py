@@ -1,7 +1,7 @@
 """The cost API over HTTP: one pooled client, explicit timeouts, no redirects, and a token for the ARM host alone."""
 
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import cache
@@ -148,7 +148,7 @@ class CostApi:
         """
         return self._clock() + self._ahead
 
-    async def post(self, url: str, body: bytes, scope: str) -> Answer:
+    def post(self, url: str, body: bytes, scope: str) -> Awaitable[Answer]:
         """Post a query.
 
         An expired token is fetched anew and tried once more. What goes wrong on the way is `Transient`.
@@ -156,11 +156,12 @@ class CostApi:
         Raises:
             ForeignLinkError: the URL leads to another host than the ARM endpoint; nothing was sent.
         """
-        return await self._ask(url, body, scope)
+        # Handed on and not awaited: each frame in between would be woken for every piece of a body.
+        return self._ask(url, body, scope)
 
-    async def get(self, url: str, scope: str) -> Answer:
+    def get(self, url: str, scope: str) -> Awaitable[Answer]:
         """Get a page of usageDetails, its URL as it is; all else as `post`."""
-        return await self._ask(url, None, scope)
+        return self._ask(url, None, scope)
 
     async def _ask(self, url: str, body: bytes | None, scope: str) -> Answer:
         same_host(self._endpoint, url)

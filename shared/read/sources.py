@@ -4,7 +4,7 @@ A reader says where a generation begins, how an answer's bytes become records, w
 pages can be right both times, and whose quota a request takes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Final, Protocol
 
@@ -39,7 +39,7 @@ class Reader(Protocol):
 
     repeats: ClassVar[bool]
 
-    async def ask(self, engine: Engine, piece: Slice, cursor: str | None) -> Answer:
+    def ask(self, engine: Engine, piece: Slice, cursor: str | None) -> Awaitable[Answer]:
         """Ask for the page at a cursor, the first one without."""
         ...
 
@@ -66,11 +66,11 @@ class QueryReader:
 
     repeats: ClassVar[bool] = False
 
-    async def ask(self, engine: Engine, piece: Slice, cursor: str | None) -> Answer:
+    def ask(self, engine: Engine, piece: Slice, cursor: str | None) -> Awaitable[Answer]:
         """Post the query, the same body for each page."""
         url = cursor or query.first_url(engine.settings.arm_endpoint, piece.scope, piece.page_size)
         asked = query.body(piece.metric, piece.grouping, piece.reading_first, piece.reading_last)
-        return await engine.api.post(url, asked, piece.scope)
+        return engine.api.post(url, asked, piece.scope)
 
     def read(self, piece: Slice, body: bytes) -> Answered:
         """Read a page of rows."""
@@ -99,9 +99,9 @@ class UsageDetailsReader:
 
     repeats: ClassVar[bool] = True
 
-    async def ask(self, engine: Engine, piece: Slice, cursor: str | None) -> Answer:
+    def ask(self, engine: Engine, piece: Slice, cursor: str | None) -> Awaitable[Answer]:
         """Get the page; a link is followed as it came."""
-        return await engine.api.get(cursor or self._first_url(engine, piece), piece.scope)
+        return engine.api.get(cursor or self._first_url(engine, piece), piece.scope)
 
     def read(self, piece: Slice, body: bytes) -> Answered:
         """Read a page of records."""
