@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shared.ledger.columns import STAGED
 from shared.normalise.hashing import unpack
 from shared.normalise.records import Records
-from shared.read.comparing import compare
+from shared.read.comparing import compare, repeat
 from shared.read.overlap import against, beside
 from shared.registry.generations import Generation
 from shared.registry.pages import Page, Repeated, Sums
@@ -180,3 +180,42 @@ def test_any_rows_in_any_pages_with_any_overlap_add_up_right_or_are_read_again(
         if max(Counter(rows).values(), default=0) < 2:
             assert told.agreed, "without a twin whatever came twice is an overlap"
             assert told.digest == costing(*rows).digests().get(day, 0)
+
+
+FIVE: list[Row] = [("a", 1, 0), ("b", 1, 0), ("b", 1, 0), ("c", 1, 0), ("c", 2, 0)]
+
+
+def reading(*pages: list[Row]) -> Generation:
+    generation = Generation("p", {}, NOTHING)
+    for rows in pages:
+        generation = taken(generation, rows)
+    return generation
+
+
+def test_twins_that_one_border_parts_and_another_does_not_are_proven_by_the_repetition() -> None:
+    told = repeat(reading(FIVE[:2], FIVE[2:]), reading(FIVE[:3], FIVE[3:]), DAYS[0])
+
+    assert (told.agreed, told.sums["USD"].records) == (True, 5)
+
+
+def test_overlap_that_comes_elsewhere_the_second_time_is_left_out() -> None:
+    rows = FIVE[:2] + FIVE[3:]
+
+    told = repeat(reading(rows[:2], rows[1:]), reading(rows[:3], rows[2:]), DAYS[0])
+
+    assert (told.agreed, told.sums["USD"].records) == (True, 4)
+
+
+def test_what_comes_twice_between_the_same_borders_is_not_proven_by_coming_so_again() -> None:
+    """Twins or an overlap: both readings would look like this."""
+    told = repeat(reading(FIVE[:2], FIVE[2:]), reading(FIVE[:2], FIVE[2:]), DAYS[0])
+
+    assert not told.agreed
+    assert repeat(reading(FIVE[:3], FIVE[3:]), reading(FIVE[:3], FIVE[3:]), DAYS[0]).agreed
+
+
+def test_reading_that_says_something_else_proves_nothing() -> None:
+    told = repeat(reading(FIVE), reading(FIVE[:4], FIVE[:1]), DAYS[0])
+
+    assert not told.agreed
+    assert told.control["USD"].records == 5
