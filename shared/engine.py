@@ -10,6 +10,7 @@ from shared.days import TABLE as DAYS_TABLE
 from shared.days import DayBook
 from shared.edge import Clock, Edge, direct, utc_now
 from shared.messages import DAYS, PAGES, POISON, QUEUES, RUNS, DayItem, PageItem, RunItem
+from shared.quota.details import details_gates
 from shared.quota.gate import TABLE as QUOTA_TABLE
 from shared.quota.gate import QuotaGate
 from shared.read.client import CostApi, IdentityTokens, StaticToken, Tokens
@@ -17,6 +18,7 @@ from shared.registry.generations import Generations
 from shared.registry.pages import TABLE as HASHES_TABLE
 from shared.runs import TABLE as RUNS_TABLE
 from shared.runs import RunBook
+from shared.scopes import ScopeKind
 from shared.settings import Settings, SettingsError
 from shared.settings import load as load_settings
 from shared.staging import Staging
@@ -26,13 +28,17 @@ from shared.storage.connection import ConnectionProblems, StorageConnection, sto
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """What every step works with. Make one with `open_engine`, once per process and event loop."""
+    """What every step works with. Make one with `open_engine`, once per process and event loop.
+
+    `gate` is that of Query, `details_gates` are those of usageDetails.
+    """
 
     settings: Settings
     storage: Storage
     api: CostApi
     clock: Clock
     gate: QuotaGate
+    details_gates: Mapping[ScopeKind, QuotaGate]
     runs: RunBook
     days: DayBook
     generations: Generations
@@ -95,6 +101,7 @@ async def open_engine(
             api=api,
             clock=clock,
             gate=QuotaGate(storage.tables, settings.quota_tenant, settings.quota_scope),
+            details_gates=details_gates(storage.tables, settings.quota_details),
             runs=RunBook(storage.tables),
             days=DayBook(storage.tables),
             generations=Generations(storage.tables),

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from shared.engine import Engine
 from shared.read.ending import started
+from shared.read.sources import reader_of
 from shared.registry.pages import last_written
 from shared.runs import Slice
 
@@ -14,11 +15,13 @@ async def last_progress(engine: Engine, piece: Slice) -> datetime:
     Waiting for a place at the quota gate, or for a pause between two readings, is progress; in the background also
     to give way to others.
     """
+    # A page waits at its source's gate, the closing at that of Query: for most scopes they are one.
+    gates = dict.fromkeys((engine.gate, reader_of(piece).gate(engine, piece)))
     times = [
         piece.touched_at,
         piece.not_before,
         await last_written(engine.storage.tables, piece.partition),
-        await engine.gate.waits_until(piece.scope_key, background=piece.background),
+        *[await gate.waits_until(piece.scope_key, background=piece.background) for gate in gates],
     ]
     return max(time for time in times if time is not None)
 

@@ -9,14 +9,14 @@ from typing import TypeVar
 
 from shared.environment import names
 from shared.plan.grouping import check_grouping, default_grouping, overlap_problem, scope_problems
-from shared.scopes import Scope, ScopeError
+from shared.scopes import Scope, ScopeError, ScopeKind
 
 T = TypeVar("T")
 
 METRICS = ("ActualCost", "AmortizedCost")
 """The metrics that can be read."""
 
-_FIELDS = frozenset({"scope", "source", "grouping", "metrics"})
+_FIELDS = frozenset({"scope", "source", "grouping", "metrics", "period"})
 
 
 class Source(StrEnum):
@@ -26,18 +26,27 @@ class Source(StrEnum):
     USAGE_DETAILS = "usage_details"
 
 
-_UNREADABLE = frozenset({Source.USAGE_DETAILS})
-"""Sources of the contract that this version has no reader for."""
+class Period(StrEnum):
+    """In which words usageDetails is told the days: each kind of agreement understands its own."""
+
+    DATES = "dates"
+    FILTER = "filter"
+    BILLING_PERIOD = "billing_period"
+
+
+_DATED = frozenset({ScopeKind.BILLING_PROFILE, ScopeKind.INVOICE_SECTION, ScopeKind.CUSTOMER})
+"""Scopes that only a Microsoft Customer Agreement has; it takes `startDate` and `endDate`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScopeSettings:
-    """One scope and what is read of it."""
+    """One scope and what is read of it. Query has a grouping and no period, usage_details the reverse."""
 
     scope: Scope
     source: Source
     grouping: tuple[str, ...]
     metrics: tuple[str, ...]
+    period: Period | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +79,10 @@ def check_source(text: str) -> Source:
     """Give the source of this name.
 
     Raises:
-        ValueError: no source has this name, or this version cannot read it.
+        ValueError: no source has this name.
     """
     if text not in list(Source):
         raise ValueError(f"is {text!r}: give {' or '.join(Source)}")
-    if text in _UNREADABLE:
-        raise ValueError(f"is {text}: {text} is not read by this version yet, give {Source.QUERY}")
     return Source(text)
 
 
@@ -93,8 +100,8 @@ def check_metrics(metrics: Sequence[str]) -> tuple[str, ...]:
 def read_scopes(text: str, defaults: ScopeDefaults) -> tuple[tuple[ScopeSettings, ...], list[str]]:
     """Read the scopes and list every problem, each going on from the name of the setting.
 
-    A JSON array holds paths or objects {"scope", "source", "grouping", "metrics"}; any other text is a list
-    of paths separated by commas or line ends.
+    A JSON array holds paths or objects {"scope", "source", "grouping", "metrics", "period"}; any other text is a
+    list of paths separated by commas or line ends.
     """
     try:
         entries = _entries(text)
@@ -133,17 +140,37 @@ def _read_entry(entry: object, defaults: ScopeDefaults) -> ScopeSettings:
     unknown = sorted(set(entry) - _FIELDS)
     if unknown:
         raise ValueError(f"has the field {unknown[0]!r} at {scope}: allowed are {', '.join(sorted(_FIELDS))}")
+    source = _field(scope, entry, "source", _one(check_source), defaults.source)
+    metrics = _field(scope, entry, "metrics", check_metrics, defaults.metrics)
+    _refuse_field(scope, entry, "period" if source is Source.QUERY else "grouping", source)
+    if source is Source.USAGE_DETAILS:
+        usual = Period.DATES if scope.kind in _DATED else Period.FILTER
+        period = _field(scope, entry, "period", _one(lambda text: _check_period(text, scope)), usual)
+        return ScopeSettings(scope, source, (), metrics, period)
     settings = ScopeSettings(
         scope=scope,
-        source=_field(scope, entry, "source", _one(check_source), defaults.source),
+        source=source,
         grouping=_field(
             scope, entry, "grouping", check_grouping, defaults.grouping or default_grouping(scope)
         ),
-        metrics=_field(scope, entry, "metrics", check_metrics, defaults.metrics),
+        metrics=metrics,
     )
     if problems := scope_problems(scope, settings.grouping):
         raise ValueError(f"at {scope}: {'; '.join(problems)}")
     return settings
+
+
+def _refuse_field(scope: Scope, entry: Mapping[str, object], name: str, source: Source) -> None:
+    if name in entry:
+        raise ValueError(f"has the field '{name}' at {scope}, which is read by {source}: that has no {name}")
+
+
+def _check_period(text: str, scope: Scope) -> Period:
+    if text not in list(Period):
+        raise ValueError(f"is {text!r}: give {', '.join(Period)}")
+    if text == Period.BILLING_PERIOD and scope.kind is not ScopeKind.SUBSCRIPTION:
+        raise ValueError(f"is {text}: only a subscription is read by billing period")
+    return Period(text)
 
 
 def _field(
@@ -169,5 +196,7 @@ def _one(check: Callable[[str], T]) -> Callable[[Sequence[str]], T]:
 def _list_problems(listed: Sequence[ScopeSettings]) -> list[str]:
     scopes = [entry.scope for entry in listed]
     problems = [f"names {scope} twice" for place, scope in enumerate(scopes) if scope in scopes[:place]]
-    overlaps = (overlap_problem(narrow, wide.scope, wide.grouping) for narrow in scopes for wide in listed)
+    # Records of usageDetails show their resource group, whatever is asked.
+    grouped = [entry for entry in listed if entry.source is Source.QUERY]
+    overlaps = (overlap_problem(narrow, wide.scope, wide.grouping) for narrow in scopes for wide in grouped)
     return [*problems, *filter(None, overlaps)]

@@ -67,6 +67,8 @@ class Settings:
     reconcile_floor: Decimal
     quota_tenant: tuple[Limit, ...]
     quota_scope: tuple[Limit, ...]
+    quota_details: tuple[Limit, ...] | None
+    """Of each scope that usageDetails is asked for; None leaves it to the kind of scope."""
     seed_schedule: str
     sweep_schedule: str
     stall: timedelta
@@ -113,6 +115,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         reconcile_floor=read("COST_RECONCILE_FLOOR", "0.01", number("0", "1000000000")),
         quota_tenant=read("COST_QUOTA_TENANT", "12/10s,60/m,600/h", parse_limits),
         quota_scope=read("COST_QUOTA_SCOPE", "4/m", parse_limits),
+        quota_details=read("COST_QUOTA_DETAILS", "", lambda text: parse_limits(text) if text else None),
         seed_schedule=read("COST_SEED_SCHEDULE", schedule.SEED_SCHEDULE, schedule.check),
         sweep_schedule=read("COST_SWEEP_SCHEDULE", schedule.SWEEP_SCHEDULE, schedule.check),
         stall=timedelta(seconds=read("COST_STALL_SECONDS", "1800", whole(1, 604_800))),
@@ -145,6 +148,11 @@ def _scopes(variables: Variables, metrics: tuple[str, ...]) -> tuple[ScopeSettin
         return ()
     scopes, problems = read_scopes(text, defaults)
     variables.problems.extend(f"`COST_SCOPES` {problem}" for problem in problems)
+    if defaults.grouping and scopes and all(item.source is Source.USAGE_DETAILS for item in scopes):
+        variables.problems.append(
+            f"`COST_GROUPING` is set, but every scope is read by {Source.USAGE_DETAILS}, which has no grouping: "
+            "remove it"
+        )
     return scopes
 
 

@@ -41,6 +41,7 @@ _numbers = count()
 AT_ONCE = {
     "COST_QUOTA_TENANT": "1000/1s",
     "COST_QUOTA_SCOPE": "1000/1s",
+    "COST_QUOTA_DETAILS": "1000/1s",
     "COST_RETRY_DELAY": "0",
     "COST_THROTTLE_FLOOR": "0",
     "COST_PAGE_SIZE": "100",

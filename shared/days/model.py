@@ -24,6 +24,7 @@ class Reading:
     """One complete reading of a scope's day. Amounts are per currency; `shape` names source and grouping.
 
     Later is what has the greater (`read_at`, `generation`): the service's clock, then the generation's start.
+    `with_repeated` tells whether rows that came on several pages count each time.
     """
 
     run: str
@@ -38,6 +39,7 @@ class Reading:
     control_kind: str
     agreed: bool
     read_at: datetime
+    with_repeated: bool = False
 
     @property
     def order(self) -> tuple[datetime, str]:

@@ -135,7 +135,7 @@ def _from_ledger(day: date, pointer: Pointer, ledger: Mapping[str, pl.DataFrame]
 
 async def _from_pages(engine: Engine, day: date, pointer: Pointer, reading: Reading) -> pl.DataFrame:
     partition = registry_partition(reading.run, reading.slice, reading.generation)
-    names = await engine.generations.staged_on(partition, day)
+    names = await engine.generations.staged_on(partition, day, with_repeated=reading.with_repeated)
     rows = await engine.staging.read(names, day)
     if len(rows) != reading.records:
         raise StagedPageMissingError(f"{partition}: {len(rows)} of {reading.records} rows of {day} are left")

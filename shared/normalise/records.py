@@ -20,7 +20,8 @@ from shared.read.schema import SchemaDriftError, Table
 from shared.registry.pages import Sums
 
 PROVIDER = "Microsoft"
-_DAY, _SUBSCRIPTION, _COST, _QUANTITY = "day", "subscription", "cost", "quantity"
+DAY_TOLD, OWNER, COST_TOLD, QUANTITY_TOLD = "day", "subscription", "cost", "quantity"
+"""What a raw frame holds beside the texts as the provider returned them: a UTC day, the subscription, two amounts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +98,15 @@ def records(
         SchemaDriftError: an amount does not fit decimal(38,18), or a day is none; names column and row.
     """
     frame = _raw(table, subscription)
-    inside = frame[_DAY].is_between(first, last)
+    inside = frame[DAY_TOLD].is_between(first, last)
     kept = frame.filter(inside)
-    identities = identity(kept, [_DAY, _SUBSCRIPTION, *sorted(table.texts)])
-    contents = content(kept, [_COST, _QUANTITY])
-    staged = _staged(kept, metric, _tag(grouping)).with_columns(
-        x_RecordId=identities.bin.slice(0, 16) if len(kept) else pl.Series([], dtype=pl.Binary)
+    identities = identity(kept, [DAY_TOLD, OWNER, *sorted(table.texts)])
+    return Records(
+        frame=staged(kept, metric, _tags(_tag(grouping)), identities),
+        identities=identities,
+        contents=content(kept, [COST_TOLD, QUANTITY_TOLD]),
+        outside=len(inside) - len(kept),
     )
-    frame = staged.select(pl.col(name).cast(kind) for name, kind in STAGED.items())
-    return Records(frame, identities, contents, len(inside) - len(kept))
 
 
 def control(table: Table, first: date, last: date) -> dict[date, dict[str, Sums]]:
@@ -114,9 +115,9 @@ def control(table: Table, first: date, last: date) -> dict[date, dict[str, Sums]
     Raises:
         SchemaDriftError: as `records`.
     """
-    frame = _raw(table, None).filter(pl.col(_DAY).is_between(first, last))
+    frame = _raw(table, None).filter(pl.col(DAY_TOLD).is_between(first, last))
     days: dict[date, dict[str, Sums]] = {}
-    rows = frame.select(_DAY, CURRENCY, _COST, _QUANTITY).iter_rows()
+    rows = frame.select(DAY_TOLD, CURRENCY, COST_TOLD, QUANTITY_TOLD).iter_rows()
     for day, returned, cost, quantity in rows:
         currency = returned.upper()
         line = Sums(cost, abs(cost), quantity, abs(quantity), 1)
@@ -133,19 +134,24 @@ def _raw(table: Table, subscription: str | None) -> pl.DataFrame:
     if currency.is_null().any() or (currency == "").any():
         row = int(currency.fill_null("").eq("").arg_max() or 0)
         raise SchemaDriftError(f"column `{CURRENCY}`, row {row}: no currency is given")
-    columns[_COST] = _money(COST, table.cost)
-    columns[_QUANTITY] = _money(QUANTITY, table.quantity)
-    columns[_DAY] = _days(table.days)
+    columns[COST_TOLD] = money(COST, table.cost)
+    columns[QUANTITY_TOLD] = money(QUANTITY, table.quantity)
+    columns[DAY_TOLD] = _days(table.days)
     frame = pl.DataFrame(columns)
     own = pl.lit(subscription, dtype=pl.String) if subscription else _column(table.texts, "SubscriptionId")
-    return frame.with_columns(own.alias(_SUBSCRIPTION))
+    return frame.with_columns(own.alias(OWNER))
 
 
 def _column(texts: Mapping[str, object], name: str) -> pl.Expr:
     return pl.col(name) if name in texts else pl.lit(None, dtype=pl.String)
 
 
-def _money(name: str, texts: list[str]) -> pl.Series:
+def money(name: str, texts: list[str]) -> pl.Series:
+    """Read a column of amounts.
+
+    Raises:
+        SchemaDriftError: one of them does not fit decimal(38,18); names the column and the row.
+    """
     try:
         return to_money(pl.Series(name, texts, dtype=pl.String))
     except AmountError as error:
@@ -167,20 +173,21 @@ def _tag(grouping: Sequence[str]) -> str | None:
     return next((name.removeprefix(TAG) for name in grouping if name.startswith(TAG)), None)
 
 
-def _given(name: str) -> pl.Expr:
+def given(name: str) -> pl.Expr:
     """A text, null where the service gave none or an empty one."""
     return pl.when(pl.col(name) == "").then(None).otherwise(pl.col(name))
 
 
 def _lower(name: str) -> pl.Expr:
-    return _given(name).str.to_lowercase()
+    return given(name).str.to_lowercase()
 
 
-def _staged(frame: pl.DataFrame, metric: str, tag: str | None) -> pl.DataFrame:
+def staged(frame: pl.DataFrame, metric: str, tags: pl.Expr, identities: pl.Series) -> pl.DataFrame:
+    """Make staged rows of a raw frame; a text column that it lacks is null."""
     names = set(frame.columns)
 
-    def given(name: str) -> pl.Expr:
-        return _given(name) if name in names else pl.lit(None, dtype=pl.String)
+    def told(name: str) -> pl.Expr:
+        return given(name) if name in names else pl.lit(None, dtype=pl.String)
 
     def lower(name: str) -> pl.Expr:
         return _lower(name) if name in names else pl.lit(None, dtype=pl.String)
@@ -189,39 +196,41 @@ def _staged(frame: pl.DataFrame, metric: str, tag: str | None) -> pl.DataFrame:
     path = pl.col("ResourceId") if "ResourceId" in names else pl.lit(None, dtype=pl.String)
     group = resource.str.extract(r"/resourcegroups/([^/]+)", 1)
     kind = lower("ResourceType") if "ResourceType" in names else _resource_type(resource)
-    subscription = _lower(_SUBSCRIPTION)
+    subscription = _lower(OWNER)
     cost = {column: pl.lit(None, dtype=MONEY) for column in COST_COLUMN.values()}
-    cost[COST_COLUMN[metric]] = pl.col(_COST)
-    midnight = pl.col(_DAY).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
-    return frame.select(
-        usage_date=pl.col(_DAY),
+    cost[COST_COLUMN[metric]] = pl.col(COST_TOLD)
+    midnight = pl.col(DAY_TOLD).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    rows = frame.select(
+        usage_date=pl.col(DAY_TOLD),
         subscription_id=subscription.fill_null(NO_SUBSCRIPTION),
         ChargePeriodStart=midnight,
         ChargePeriodEnd=midnight + pl.duration(days=1),
         BillingCurrency=pl.col(CURRENCY).str.to_uppercase(),
         **cost,
-        ConsumedQuantity=pl.col(_QUANTITY),
-        ConsumedUnit=pl.lit(None, dtype=pl.String),
+        ConsumedQuantity=pl.col(QUANTITY_TOLD),
+        ConsumedUnit=told("UnitOfMeasure"),
         SubAccountId=subscription,
-        SubAccountName=given("SubscriptionName"),
+        SubAccountName=told("SubscriptionName"),
         ResourceId=resource,
-        ResourceName=path.str.extract(r"/providers/.+/([^/]+)/?$", 1),
+        ResourceName=pl.coalesce(told("ResourceName"), path.str.extract(r"/providers/.+/([^/]+)/?$", 1)),
         ResourceType=kind,
         RegionId=lower("ResourceLocation").str.replace_all(" ", "", literal=True),
-        ServiceName=given("ServiceName"),
-        SkuMeter=given("Meter"),
-        ChargeCategory=charge_category(given("ChargeType")),
-        ChargeClass=charge_class(given("ChargeType")),
-        PricingCategory=pricing_category(given("PricingModel")),
-        PublisherName=given("PublisherName"),
-        Tags=_tags(tag),
-        InvoiceId=pl.lit(None, dtype=pl.String),
+        ServiceName=told("ServiceName"),
+        SkuMeter=told("Meter"),
+        ChargeCategory=charge_category(told("ChargeType")),
+        ChargeClass=charge_class(told("ChargeType")),
+        PricingCategory=pricing_category(told("PricingModel")),
+        PublisherName=told("PublisherName"),
+        Tags=tags,
+        InvoiceId=told("InvoiceId"),
         ProviderName=pl.lit(PROVIDER),
         x_MeterId=lower("ResourceGuid"),
-        x_MeterCategory=given("MeterCategory"),
+        x_MeterCategory=told("MeterCategory"),
         x_ResourceGroup=lower("ResourceGroupName") if "ResourceGroupName" in names else group,
-        x_ChargeType=given("ChargeType"),
+        x_ChargeType=told("ChargeType"),
+        x_RecordId=identities.bin.slice(0, 16) if len(frame) else pl.Series([], dtype=pl.Binary),
     )
+    return rows.select(pl.col(name).cast(kind) for name, kind in STAGED.items())
 
 
 def _resource_type(resource: pl.Expr) -> pl.Expr:
@@ -233,6 +242,6 @@ def _tags(tag: str | None) -> pl.Expr:
     """One tag as JSON, null where the row does not carry it."""
     if tag is None:
         return pl.lit(None, dtype=pl.String)
-    value = _given(TAG_VALUE)
+    value = given(TAG_VALUE)
     encoded = pl.struct(value.alias(tag)).struct.json_encode()
     return pl.when(value.is_null()).then(None).otherwise(encoded)

@@ -17,6 +17,7 @@ from shared.plan.windows import Window, lookback, windows
 from shared.progress import last_progress
 from shared.quota.limits import Limit, slowest, spare
 from shared.read.ending import first_page, follow_up, generation_id
+from shared.read.sources import page_size
 from shared.runs import BACKFILL, ListedScope, Run, Slice, SliceState, slice_name
 from shared.scopes import Scope
 from shared.settings import ScopeSettings
@@ -173,7 +174,8 @@ def _slice(engine: Engine, order: Order, seeding: str, number: int, item: _Wante
         grouping=item.settings.grouping,
         first=item.window.first,
         last=item.window.last,
-        page_size=engine.settings.page_size,
+        page_size=page_size(item.settings.source, engine.settings.page_size),
+        period=item.settings.period,
         tolerance=engine.settings.control_tolerance,
         accept_vanished=order.accept_vanished,
         background=order.kind == BACKFILL,

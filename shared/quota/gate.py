@@ -62,11 +62,15 @@ class _Said:
 class QuotaGate:
     """Hands out places. Times are the workers' own; the limits are those of the settings.
 
+    Each API has a quota of its own, and so gates of its own: `api` keeps their rows apart.
     Whatever looks at a gate raises UnreadableError where somebody edited its row or another version wrote it.
     """
 
-    def __init__(self, tables: Tables, tenant: Sequence[Limit], scope: Sequence[Limit]) -> None:
+    def __init__(
+        self, tables: Tables, tenant: Sequence[Limit], scope: Sequence[Limit], *, api: str = ""
+    ) -> None:
         self._tables = tables
+        self._prefix = f"{api}|" if api else ""
         self._tenant = tenant
         self._scope = scope
         self._turn = asyncio.Lock()
@@ -148,7 +152,7 @@ class QuotaGate:
         raise Conflict(f"{TABLE} {PARTITION}")
 
     async def _read(self, scope_key: str) -> tuple[_Held, _Held]:
-        keys = (TENANT, f"scope|{scope_key}")
+        keys = (f"{self._prefix}{TENANT}", f"{self._prefix}scope|{scope_key}")
         either = " or ".join(f"RowKey eq {quoted(key)}" for key in keys)
         rows = await self._tables.query(TABLE, f"PartitionKey eq {quoted(PARTITION)} and ({either})")
         found = {row.rk: row for row in rows}

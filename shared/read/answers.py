@@ -64,6 +64,11 @@ class Refused:
     cure: str
     status: int | None = None
 
+    @property
+    def unserved(self) -> bool:
+        """Whether the API does not know this scope, or not this question."""
+        return self.status in {400, 404}
+
 
 Answer = PageAnswer | Throttled | Transient | Expired | Refused
 
@@ -76,8 +81,9 @@ def classify(
     scope: str,
     floor: timedelta,
     now: datetime,
+    api: str = "Query",
 ) -> Answer:
-    """Say what an answer means.
+    """Say what an answer means; `api` is what was asked, as a cure names it.
 
     `headers` have lower-case names; `floor` is the least wait after a 429; `now` dates an answer without Date.
     """
@@ -100,7 +106,7 @@ def classify(
         return Transient(code, said, hint)
     # A missing role is said by its code alone: the message repeats scope and identity, the cure names the role.
     cause = code if status in {401, 403} else said
-    return Refused(cause, _cure(status, code, message, scope), status)
+    return Refused(cause, _cure(status, code, message, scope, api), status)
 
 
 def _page(status: int, body: bytes, read_at: datetime, now: datetime) -> Answer:
@@ -159,7 +165,7 @@ def _error(body: bytes) -> tuple[str, str]:
         return "Unknown", ""
 
 
-def _cure(status: int, code: str, message: str, scope: str) -> str:
+def _cure(status: int, code: str, message: str, scope: str, api: str) -> str:
     text = message.lower()
     if status == 401 and code != "RBACAccessDenied":  # noqa: PLR2004
         return f"check the identity this app signs in with: its token was not accepted for {scope}"
@@ -168,5 +174,5 @@ def _cure(status: int, code: str, message: str, scope: str) -> str:
     if "grouping" in text or "dimension" in text:
         return "change COST_GROUPING (or this scope's `grouping` in COST_SCOPES): the service refuses a dimension"
     if status == 404:  # noqa: PLR2004
-        return f"remove {scope} from COST_SCOPES if it is gone; an unsupported offer cannot be read by Query"
-    return f"Query does not serve {scope} as asked: see the cause, then COST_SCOPES and COST_GROUPING"
+        return f"remove {scope} from COST_SCOPES if it is gone; an unsupported offer cannot be read by {api}"
+    return f"{api} does not serve {scope} as asked: see the cause, then COST_SCOPES and COST_GROUPING"

@@ -1,7 +1,7 @@
 """The cost API over HTTP: one pooled client, explicit timeouts, no redirects, and a token for the ARM host alone."""
 
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import cache
@@ -105,7 +105,7 @@ class _TooLarge(Exception):  # noqa: N818 - a state, not a fault
 
 
 class CostApi:
-    """Asks the cost API and says what its answers mean."""
+    """Asks the cost APIs and says what the answers mean."""
 
     def __init__(
         self,
@@ -148,7 +148,7 @@ class CostApi:
         """
         return self._clock() + self._ahead
 
-    async def post(self, url: str, body: bytes, scope: str) -> Answer:
+    def post(self, url: str, body: bytes, scope: str) -> Awaitable[Answer]:
         """Post a query.
 
         An expired token is fetched anew and tried once more. What goes wrong on the way is `Transient`.
@@ -156,21 +156,18 @@ class CostApi:
         Raises:
             ForeignLinkError: the URL leads to another host than the ARM endpoint; nothing was sent.
         """
-        return await self._ask("POST", url, body, scope)
+        # Handed on and not awaited: each frame in between would be woken for every piece of a body.
+        return self._ask(url, body, scope)
 
-    async def get(self, url: str, scope: str) -> Answer:
-        """Get a resource, under the same rules as `post`.
+    def get(self, url: str, scope: str) -> Awaitable[Answer]:
+        """Get a resource, its URL as it is, under the same rules as `post`."""
+        return self._ask(url, None, scope)
 
-        Raises:
-            ForeignLinkError: the URL leads to another host than the ARM endpoint; nothing was sent.
-        """
-        return await self._ask("GET", url, b"", scope)
-
-    async def _ask(self, method: str, url: str, body: bytes, scope: str) -> Answer:
+    async def _ask(self, url: str, body: bytes | None, scope: str) -> Answer:
         same_host(self._endpoint, url)
-        answer = await self._once(method, url, body, scope, fresh=False)
+        answer = await self._once(url, body, scope, fresh=False)
         if isinstance(answer, Expired):
-            answer = await self._once(method, url, body, scope, fresh=True)
+            answer = await self._once(url, body, scope, fresh=True)
         if isinstance(answer, Expired):
             return Refused(
                 "401 ExpiredAuthenticationToken: a fresh token was refused as well",
@@ -178,7 +175,7 @@ class CostApi:
             )
         return answer
 
-    async def _once(self, method: str, url: str, body: bytes, scope: str, *, fresh: bool) -> Answer:
+    async def _once(self, url: str, body: bytes | None, scope: str, *, fresh: bool) -> Answer:
         if self._tokens is None:
             self._tokens = self._make_tokens()
         tokens = self._tokens
@@ -188,18 +185,17 @@ class CostApi:
             return Refused(f"TokenUnavailable: {error}", SIGN_IN)
         except TokenUnreachableError as error:
             return Transient("TokenUnreachable", str(error))
-        headers = {
-            "Authorization": f"Bearer {token}",
-            "Content-Type": "application/json",
-            "ClientType": CLIENT_TYPE,
-        }
+        headers = {"Authorization": f"Bearer {token}", "ClientType": CLIENT_TYPE}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
 
         async def effect() -> tuple[int, dict[str, str], bytes]:
-            async with self._stream(method, url, body, headers) as response:
+            async with self._stream(url, body, headers) as response:
                 return response.status_code, dict(response.headers), await _bounded(response)
 
         try:
-            status, answered, content = await self._edge(Call("api", method.lower(), scope), effect)
+            operation = "get" if body is None else "post"
+            status, answered, content = await self._edge(Call("api", operation, scope), effect)
         except httpx.TimeoutException as error:
             return Transient("Timeout", f"no answer in time ({type(error).__name__})")
         except _TooLarge:
@@ -208,12 +204,14 @@ class CostApi:
             return Transient("ConnectionLost", f"{type(error).__name__}: {error}")
         now = self._clock()
         self._ahead = (date_of(answered) or now) - now
-        return classify(status, answered, content, scope=scope, floor=self._floor, now=now)
+        api = "usageDetails" if body is None else "Query"
+        return classify(status, answered, content, scope=scope, floor=self._floor, now=now, api=api)
 
     @asynccontextmanager
     async def _stream(
-        self, method: str, url: str, body: bytes, headers: dict[str, str]
+        self, url: str, body: bytes | None, headers: dict[str, str]
     ) -> AsyncIterator[httpx.Response]:
+        method = "GET" if body is None else "POST"
         async with self._client.stream(method, url, content=body, headers=headers) as response:
             yield response
 

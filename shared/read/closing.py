@@ -6,33 +6,35 @@ or take away more than half of it, moves nothing at all.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
-from decimal import Decimal
 
 from shared.days import Pointer, Reading
 from shared.engine import Engine
 from shared.events import PAGE_LOST_RACE, emit
 from shared.messages import PageItem
-from shared.normalise.hashing import add_digests, digest_text
+from shared.normalise.hashing import digest_text
 from shared.normalise.records import control as read_control
 from shared.plan.windows import Window
 from shared.read import ending, query, schema
 from shared.read.answers import PageAnswer, Refused, Throttled, Transient
-from shared.read.near import near
+from shared.read.comparing import compare, left_out, repeat, variants
 from shared.read.shape import shape_of
+from shared.read.sources import reader_of
 from shared.read.turn import charged, give_way, take_turn, try_again
 from shared.read.vanishing import is_confirmed, vanishes
 from shared.registry import pages
 from shared.registry.generations import Generation
-from shared.registry.pages import DaySums, DayVerdict, Page, Sums, Verdict
-from shared.runs import Slice, SliceState
+from shared.registry.pages import DayVerdict, Page, Verdict
+from shared.runs import Slice, SliceState, registry_partition
 from shared.storage.errors import Conflict
 
 CONTROL_PAGE = 5000
 RECONCILE_CURE = (
     "the next run reads these days again; COST_PUBLISH_UNRECONCILED=true publishes them marked so"
 )
+REPEAT_CURE = "two readings must prove each other: set COST_MAX_READINGS to 2 at least"
 VANISHED_CURE = "if the cost is really gone, say `python -m shared run --accept-vanished` for this scope"
 
 
@@ -46,32 +48,9 @@ async def close(engine: Engine, piece: Slice, generation: Generation, item: Page
 
 
 async def _decide(engine: Engine, piece: Slice, generation: Generation, item: PageItem) -> Verdict | None:
-    first = generation.pages[1]
-    if first.single and not piece.must_control:
-        # One answer below $top without a nextLink is one execution of the query: nothing can have moved.
-        verdict = _verdict(engine, piece, generation, item, None, first)
-    else:
-        turn = await take_turn(engine, piece, item)
-        if turn is None:
-            return None
-        asked = query.body(piece.metric, (), piece.reading_first, piece.reading_last)
-        url = query.first_url(engine.settings.arm_endpoint, piece.scope, CONTROL_PAGE)
-        answer = await engine.api.post(url, asked, piece.scope)
-        match answer:
-            case Throttled(wait):
-                await give_way(engine, piece, turn, wait)
-                return None
-            case Transient():
-                await try_again(engine, piece, turn, answer)
-                return None
-            case Refused(cause, cure):
-                await ending.end(engine, charged(piece, turn), SliceState.FAILED, cause, cure)
-                return None
-            case PageAnswer():
-                decided = await _compare(engine, piece, generation, turn, answer)
-                if decided is None:
-                    return None
-                verdict = decided
+    verdict = await _prove(engine, piece, generation, item)
+    if verdict is None:
+        return None
     try:
         await pages.commit(engine.storage.tables, piece.partition, verdict)
     except Conflict:
@@ -81,6 +60,39 @@ async def _decide(engine: Engine, piece: Slice, generation: Generation, item: Pa
             raise
         return standing
     return verdict
+
+
+async def _prove(engine: Engine, piece: Slice, generation: Generation, item: PageItem) -> Verdict | None:
+    first = generation.pages[1]
+    if first.single and not piece.must_control:
+        # One answer below $top without a nextLink is one execution of the query: nothing can have moved.
+        days = [replace(variants(generation, day)[0], agreed=True) for day in _days(piece)]
+        return _verdict(engine, generation, item, days, "single_page", first)
+    if piece.awaits is not None:
+        before = await engine.generations.load(registry_partition(piece.run, piece.name, piece.awaits))
+        days = [repeat(before, generation, day) for day in _days(piece)]
+        return _verdict(engine, generation, item, days, "repeated", generation.pages[generation.last])
+    turn = await take_turn(engine, engine.gate, piece, item)
+    return None if turn is None else await _control(engine, piece, generation, turn)
+
+
+async def _control(engine: Engine, piece: Slice, generation: Generation, turn: PageItem) -> Verdict | None:
+    """Ask for the control totals, and compare."""
+    asked = query.body(piece.metric, (), piece.reading_first, piece.reading_last)
+    url = query.first_url(engine.settings.arm_endpoint, piece.scope, CONTROL_PAGE)
+    answer = await engine.api.post(url, asked, piece.scope)
+    match answer:
+        case PageAnswer():
+            return await _compare(engine, piece, generation, turn, answer)
+        case Throttled(wait):
+            await give_way(engine, engine.gate, piece, turn, wait)
+        case Transient():
+            await try_again(engine, piece, turn, answer)
+        case Refused(cause, _, unserved=True) if reader_of(piece).repeats:
+            await _await_repetition(engine, charged(piece, turn), cause)
+        case Refused(cause, cure):
+            await ending.end(engine, charged(piece, turn), SliceState.FAILED, cause, cure)
+    return None
 
 
 async def _compare(
@@ -101,52 +113,47 @@ async def _compare(
     if table.next_link is not None:
         await try_again(engine, piece, item, Transient("ControlPaged", "the control totals came in pages"))
         return None
-    return _verdict(engine, piece, generation, item, totals, answer)
+    days = [compare(generation, day, totals.get(day, {}), piece.tolerance) for day in _days(piece)]
+    return _verdict(engine, generation, item, days, "query", answer)
+
+
+async def _await_repetition(engine: Engine, piece: Slice, cause: str) -> None:
+    """Query gives no totals for this scope: let the next generation say the same again."""
+    await ending.read_again(
+        engine,
+        piece,
+        cause=f"ControlRefused: {cause}",
+        cure=REPEAT_CURE,
+        first=piece.reading_first,
+        last=piece.reading_last,
+        must_control=True,
+        exhausted=SliceState.FAILED,
+        awaits=piece.generation,
+    )
 
 
 def _verdict(
     engine: Engine,
-    piece: Slice,
     generation: Generation,
     item: PageItem,
-    control: DaySums | None,
+    days: Sequence[DayVerdict],
+    control_kind: str,
     proof: Page | PageAnswer,
 ) -> Verdict:
-    ordered = [generation.pages[number] for number in sorted(generation.pages)]
-    sums = _added(page.sums for page in ordered)
-    days = []
-    for day in Window(piece.reading_first, piece.reading_last).days:
-        said = sums.get(day, {})
-        digest = add_digests(*(page.digests.get(day, 0) for page in ordered))
-        if control is None:
-            days.append(DayVerdict(day, agreed=True, digest=digest, sums=said))
-        else:
-            totals = control.get(day, {})
-            agreed = agrees(said, totals, piece.tolerance)
-            days.append(DayVerdict(day, agreed=agreed, digest=digest, sums=said, control=totals))
     return Verdict(
         number=generation.last + 1,
         read_at=proof.read_at,
-        control_kind="single_page" if control is None else "query",
+        control_kind=control_kind,
         days=tuple(days),
         requests=item.requests,
         throttled=item.throttled,
         decided_at=engine.clock(),
+        duplicates=left_out(generation, days),
     )
 
 
-def agrees(said: Mapping[str, Sums], control: Mapping[str, Sums], tolerance: Decimal) -> bool:
-    """Tell whether a day's sums are the provider's totals in every currency, cost and quantity both.
-
-    The quantity finds what the cost cannot: a row without cost that was lost.
-    """
-    for currency in said.keys() | control.keys():
-        ours, theirs = said.get(currency, Sums()), control.get(currency, Sums())
-        if not near(ours.cost, theirs.cost, ours.cost_absolute, tolerance):
-            return False
-        if not near(ours.quantity, theirs.quantity, ours.quantity_absolute, tolerance):
-            return False
-    return True
+def _days(piece: Slice) -> tuple[date, ...]:
+    return Window(piece.reading_first, piece.reading_last).days
 
 
 async def _apply(engine: Engine, piece: Slice, verdict: Verdict) -> None:
@@ -186,6 +193,7 @@ async def _apply(engine: Engine, piece: Slice, verdict: Verdict) -> None:
         must_control=True,
         exhausted=SliceState.UNRECONCILED,
         days=disagreeing,
+        awaits=None if piece.awaits is None else piece.generation,
     )
 
 
@@ -214,27 +222,19 @@ def _reading(piece: Slice, verdict: Verdict, day: DayVerdict) -> Reading:
         control_kind=verdict.control_kind,
         agreed=day.agreed,
         read_at=verdict.read_at,
+        with_repeated=day.with_repeated,
     )
 
 
 def _mismatch(verdict: Verdict, days: list[date]) -> str:
     named = []
+    other = "the reading before" if verdict.control_kind == "repeated" else "control"
     for day in verdict.days:
         if day.day in days[:3]:
             ours = ", ".join(f"{sums.cost:f} {currency}" for currency, sums in sorted(day.sums.items()))
             theirs = ", ".join(f"{sums.cost:f} {currency}" for currency, sums in sorted(day.control.items()))
             named.append(
-                f"{day.day.isoformat()} rows add up to {ours or 'nothing'}, control says {theirs or 'nothing'}"
+                f"{day.day.isoformat()} rows add up to {ours or 'nothing'}, {other} says {theirs or 'nothing'}"
             )
     more = f" and {len(days) - 3} more days" if len(days) > 3 else ""  # noqa: PLR2004
     return f"ControlMismatch: {'; '.join(named)}{more}"
-
-
-def _added(parts: Iterable[DaySums]) -> dict[date, dict[str, Sums]]:
-    total: dict[date, dict[str, Sums]] = {}
-    for part in parts:
-        for day, currencies in part.items():
-            known = total.setdefault(day, {})
-            for currency, sums in currencies.items():
-                known[currency] = known.get(currency, Sums()) + sums
-    return total

@@ -61,10 +61,12 @@ async def read_again(  # noqa: PLR0913 - what the next reading needs
     must_control: bool,
     exhausted: SliceState,
     days: Collection[date] | None = None,
+    awaits: str | None = None,
 ) -> None:
     """Throw the slice's generation away and start another over `first` to `last`.
 
-    After `COST_MAX_READINGS` generations the slice ends as `exhausted` (see `end`). Where another
+    Where the next one must repeat a complete one (`awaits`), it asks for smaller pages: an overlap would come
+    elsewhere. After `COST_MAX_READINGS` generations the slice ends as `exhausted` (see `end`). Where another
     worker has changed the slice meanwhile, what it made of it counts.
     """
     if piece.reading >= engine.settings.max_readings:
@@ -80,6 +82,8 @@ async def read_again(  # noqa: PLR0913 - what the next reading needs
         reading_first=first,
         reading_last=last,
         must_control=must_control,
+        awaits=awaits or piece.awaits,
+        page_size=piece.page_size if awaits is None else smaller(piece.page_size),
         not_before=now + pause(engine, piece.reading - 1),
         discarded=piece.discarded + 1,
     )
@@ -87,6 +91,11 @@ async def read_again(  # noqa: PLR0913 - what the next reading needs
         return
     emit(GENERATION_DISCARDED, run=piece.run, slice=piece.name, generation=piece.generation, cause=cause)
     await engine.send_page(first_page(following))
+
+
+def smaller(page_size: int) -> int:
+    """Give a page size whose page borders lie elsewhere."""
+    return max(1, page_size - max(1, page_size // 10))
 
 
 async def end(

@@ -8,18 +8,18 @@ nothing that counts, or a committed page whose message comes back and sends the 
 from shared.engine import Engine
 from shared.events import PAGE_COMMITTED, PAGE_LOST_RACE, SCHEMA_DRIFT, emit
 from shared.messages import BadMessage, PageItem
-from shared.normalise.records import Records, records
+from shared.normalise.records import Records
 from shared.read import ending, query, schema
 from shared.read.answers import PageAnswer, Refused, Throttled, Transient
 from shared.read.closing import close
 from shared.read.cursors import CURSOR_LIMIT, used
-from shared.read.overlap import Overlap, against
+from shared.read.overlap import Overlap
+from shared.read.sources import Answered, reader_of
 from shared.read.turn import charged, give_way, take_turn, try_again
 from shared.registry import pages
 from shared.registry.generations import Generation
-from shared.registry.pages import Page
+from shared.registry.pages import DaySums, Page, Repeated
 from shared.runs import Slice, SliceState
-from shared.scopes import Scope
 from shared.storage.errors import Conflict, TooLarge
 from shared.versions import UnreadableError
 
@@ -93,19 +93,18 @@ async def _send_next(engine: Engine, piece: Slice, number: int) -> None:
 
 
 async def _read(engine: Engine, piece: Slice, generation: Generation, item: PageItem) -> None:
-    turn = await take_turn(engine, piece, item)
+    reader = reader_of(piece)
+    gate = reader.gate(engine, piece)
+    turn = await take_turn(engine, gate, piece, item)
     if turn is None:
         return
     previous = generation.pages.get(item.page - 1)
-    cursor = None if previous is None else previous.cursor_out
-    url = cursor or query.first_url(engine.settings.arm_endpoint, piece.scope, piece.page_size)
-    asked = query.body(piece.metric, piece.grouping, piece.reading_first, piece.reading_last)
-    answer = await engine.api.post(url, asked, piece.scope)
+    answer = await reader.ask(engine, piece, None if previous is None else previous.cursor_out)
     match answer:
         case PageAnswer():
             await _take(engine, piece, generation, turn, answer)
         case Throttled(wait):
-            await give_way(engine, piece, turn, wait)
+            await give_way(engine, gate, piece, turn, wait)
         case Transient():
             await try_again(engine, piece, turn, answer)
         case Refused(cause, cure):
@@ -116,17 +115,11 @@ async def _take(
     engine: Engine, piece: Slice, generation: Generation, item: PageItem, answer: PageAnswer
 ) -> None:
     try:
-        table = schema.read(answer.body, piece.grouping)
-        read = records(
-            table,
-            metric=piece.metric,
-            grouping=piece.grouping,
-            subscription=Scope.parse(piece.scope).subscription_id,
-            first=piece.reading_first,
-            last=piece.reading_last,
-        )
-        overlap = against(read, generation.keys)
+        reader = reader_of(piece)
+        answered = reader.read(piece, answer.body)
+        overlap = reader.compare(answered.records, generation.keys)
         sums = overlap.fresh.sums(piece.metric)
+        repeated_sums = overlap.kept.sums(piece.metric) if overlap.kept is not None else {}
     except schema.TornBodyError as error:
         await try_again(engine, piece, item, Transient("TornBody", str(error)))
         return
@@ -134,12 +127,12 @@ async def _take(
         await _drifted(engine, charged(piece, item), item, answer.body, error)
         return
     asked = generation.pages[item.page - 1].cursor_out if item.page > 1 else None
-    unusable = _unusable(engine, table.next_link)
+    unusable = _unusable(engine, answered.next_link)
     if unusable is not None:
         await ending.end(engine, charged(piece, item), SliceState.FAILED, *unusable)
         return
     cursors = [asked, *(page.cursor_in for page in generation.pages.values())]
-    discard = _unsound(engine, item.page, table, overlap, cursors)
+    discard = _unsound(engine, item.page, answered, overlap, cursors)
     if discard is not None:
         await _discard(engine, charged(piece, item), discard)
         return
@@ -147,10 +140,10 @@ async def _take(
     page = Page(
         number=item.page,
         cursor_in=asked,
-        cursor_out=table.next_link,
+        cursor_out=answered.next_link,
         read_at=answer.read_at,
-        raw_rows=table.rows,
-        duplicates=overlap.repeated,
+        raw_rows=answered.rows,
+        duplicates=overlap.repeated if overlap.kept is None else 0,
         outside=fresh.outside,
         staged=await _stage(engine, piece, item.page, fresh),
         sums=sums,
@@ -158,9 +151,18 @@ async def _take(
         packed=fresh.packed(),
         requests=item.requests,
         throttled=item.throttled,
-        single=item.page == 1 and table.next_link is None and table.rows < piece.page_size,
+        single=item.page == 1 and answered.next_link is None and answered.rows < piece.page_size,
+        repeated=await _repeated(engine, piece, item.page, overlap, repeated_sums),
     )
     await _commit(engine, piece, page)
+
+
+async def _repeated(engine: Engine, piece: Slice, number: int, overlap: Overlap, sums: DaySums) -> Repeated:
+    """Store the rows aside that earlier pages had too, for the closing to take or to leave out."""
+    kept = overlap.kept
+    if kept is None:
+        return Repeated()
+    return Repeated(staged=await _stage(engine, piece, number, kept), sums=sums, digests=kept.digests())
 
 
 async def _stage(engine: Engine, piece: Slice, number: int, fresh: Records) -> str | None:
@@ -222,14 +224,14 @@ def _unusable(engine: Engine, link: str | None) -> tuple[str, str] | None:
 
 
 def _unsound(
-    engine: Engine, number: int, table: schema.Table, overlap: Overlap, cursors: list[str | None]
+    engine: Engine, number: int, answered: Answered, overlap: Overlap, cursors: list[str | None]
 ) -> str | None:
     """Name what makes this reading one to throw away: data that moved under it, or a loop."""
     if overlap.moved:
         return f"DataMoved: {overlap.moved} rows of page {number} changed since an earlier page"
-    if table.next_link is None:
+    if answered.next_link is None:
         return None
-    if used(table.next_link, cursors):
+    if used(answered.next_link, cursors):
         return f"CursorLoop: the nextLink of page {number} leads back to an earlier page"
     if overlap.repeated and not len(overlap.fresh.frame) and not overlap.fresh.outside:
         return f"CursorLoop: all rows of page {number} were on earlier pages"

@@ -20,6 +20,12 @@ class NumberText(str):
     __slots__ = ()
 
 
+class Constant(str):
+    """NaN, Infinity or -Infinity, where a number belongs."""
+
+    __slots__ = ()
+
+
 class SchemaDriftError(Exception):
     """The answer has not the shape that was asked for; the message names column and row."""
 
@@ -40,7 +46,11 @@ class Table:
     next_link: str | None
 
 
-_decoder = msgspec.json.Decoder(float_hook=NumberText)
+JSON = msgspec.json.Decoder(float_hook=NumberText)
+"""Decodes strict JSON, its numbers with a fraction or an exponent as text."""
+
+NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What `JSON` raises where it cannot."""
 
 
 def read(body: bytes, grouping: Sequence[str]) -> Table:
@@ -84,34 +94,37 @@ _WHOLE: frozenset[type] = frozenset({int})
 
 def _decode(body: bytes) -> object:
     try:
-        return _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return JSON.decode(body)
+    except NOT_JSON as error:
         _explain(body, error)
 
 
 def _explain(body: bytes, error: Exception) -> NoReturn:
-    """Tell a cut-off body from one that says NaN or Infinity, which is JSON to some writers and no number to us."""
-    try:
-        value = json.loads(body, parse_constant=_constant, parse_float=NumberText)
-    except (ValueError, RecursionError):
-        raise TornBodyError(str(error)) from error
+    value = lenient(body, error)
     properties = _properties(value)
     _names(properties)
     names = [column["name"] for column in properties["columns"]]
     rows = properties.get("rows")
     for number, row in enumerate(rows if isinstance(rows, list) else ()):
         for name, item in zip(names, row if isinstance(row, list) else (), strict=False):
-            if isinstance(item, _Constant):
+            if isinstance(item, Constant):
                 raise SchemaDriftError(f"column `{name}`, row {number}: {item} is no number") from error
     raise SchemaDriftError(f"the answer is no strict JSON: {error}") from error
 
 
-class _Constant(str):
-    __slots__ = ()
+def lenient(body: bytes, error: Exception) -> object:
+    """Tell a cut-off body from one that says NaN or Infinity, which is JSON to some writers and no number to us.
 
+    Gives the answer with each such word as a `Constant`, of no type that is allowed anywhere.
 
-def _constant(name: str) -> _Constant:
-    return _Constant(name)
+    Raises:
+        TornBodyError: it is no JSON to anybody; ask again.
+    """
+    try:
+        value: object = json.loads(body, parse_constant=Constant, parse_float=NumberText)
+    except (ValueError, RecursionError):
+        raise TornBodyError(str(error)) from error
+    return value
 
 
 def _properties(answer: object) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import msgspec.structs
 from shared.engine import Engine
 from shared.events import RETRIED, THROTTLED, emit
 from shared.messages import PageItem
-from shared.quota.gate import Turn
+from shared.quota.gate import QuotaGate, Turn
 from shared.read import ending
 from shared.read.answers import Transient
 from shared.registry.pages import Page
@@ -25,31 +25,31 @@ LONGEST_PARKING = timedelta(minutes=15)
 """Over how long those who gave way are spread before they ask again: well below the stall's least default."""
 
 
-async def take_turn(engine: Engine, piece: Slice, item: PageItem) -> PageItem | None:
-    """Give the item with its request counted if it is its turn; else put it back on the queue and give None."""
+async def take_turn(engine: Engine, gate: QuotaGate, piece: Slice, item: PageItem) -> PageItem | None:
+    """Give the item with its request counted if it is its turn at the gate; else put it back and give None."""
     now = engine.clock()
     if item.place is None:
         if item.not_before is not None and item.not_before > now:
             await engine.send_page(item)
             return None
-        turn = await _place(engine, piece, item, now)
+        turn = await _place(engine, gate, piece, item, now)
         if turn is None:
             return None
         due = turn.place
     else:
         turn = Turn(item.place, item.shifts)
-        due = await engine.gate.due(piece.scope_key, turn)
+        due = await gate.due(piece.scope_key, turn)
     if due > now:
         await engine.send_page(_holding(item, turn, due))
         return None
     return msgspec.structs.replace(item, requests=item.requests + 1)
 
 
-async def _place(engine: Engine, piece: Slice, item: PageItem, now: datetime) -> Turn | None:
+async def _place(engine: Engine, gate: QuotaGate, piece: Slice, item: PageItem, now: datetime) -> Turn | None:
     """Take a place at the gate. In the background only one that nobody else wants, or look again later."""
     if not piece.background:
-        return await engine.gate.take(piece.scope_key, now)
-    found = await engine.gate.take_spare(piece.scope_key, now)
+        return await gate.take(piece.scope_key, now)
+    found = await gate.take_spare(piece.scope_key, now)
     if isinstance(found, Turn):
         return found
     # All that were parked would wake at once: the longer it goes on, the further they are spread.
@@ -64,15 +64,15 @@ def charged(piece: Slice, item: PageItem | Page) -> Slice:
     return replace(piece, requests=piece.requests + item.requests, throttled=piece.throttled + item.throttled)
 
 
-async def give_way(engine: Engine, piece: Slice, item: PageItem, wait: timedelta) -> None:
+async def give_way(engine: Engine, gate: QuotaGate, piece: Slice, item: PageItem, wait: timedelta) -> None:
     """After a 429: move the gate for everyone, take a place behind the pause, and put the message back."""
     now = engine.clock()
     emit(
         THROTTLED, run=piece.run, slice=piece.name, page=item.page, wait_ms=wait // timedelta(milliseconds=1)
     )
     jitter = wait * engine.jitter.randrange(0, 101) / 1000
-    await engine.gate.pause(piece.scope_key, now, wait + jitter)
-    turn = await engine.gate.take(piece.scope_key, now)
+    await gate.pause(piece.scope_key, now, wait + jitter)
+    turn = await gate.take(piece.scope_key, now)
     await engine.send_page(
         _holding(msgspec.structs.replace(item, throttled=item.throttled + 1), turn, turn.place)
     )

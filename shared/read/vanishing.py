@@ -85,7 +85,8 @@ async def _said(
     sees, rows = False, pl.DataFrame()
     try:
         for other in Window(piece.first, piece.last).days:
-            frame = await engine.staging.read(await engine.generations.staged_on(partition, other), other)
+            names = await engine.generations.staged_on(partition, other, with_repeated=reading.with_repeated)
+            frame = await engine.staging.read(names, other)
             if other == day and len(frame) != reading.records:
                 return None
             found = frame.filter(seen)

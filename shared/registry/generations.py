@@ -12,7 +12,7 @@ from datetime import date
 import polars as pl
 
 from shared.normalise.hashing import unpack
-from shared.registry.pages import Entry, Page, Verdict, entries, staged_pages
+from shared.registry.pages import Entry, Page, StagedPage, Verdict, entries, staged_pages
 from shared.storage.tables import Tables
 
 REMEMBERED_ROWS = 4_000_000
@@ -63,7 +63,7 @@ class Generations:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
         self._known: OrderedDict[str, Generation] = OrderedDict()
-        self._staged: OrderedDict[str, list[tuple[str, frozenset[date]]]] = OrderedDict()
+        self._staged: OrderedDict[str, list[StagedPage]] = OrderedDict()
 
     async def load(self, partition: str) -> Generation:
         """Give a generation as it stands, with one query for what was committed since it was last asked for."""
@@ -75,12 +75,15 @@ class Generations:
             self._known.popitem(last=False)
         return generation
 
-    async def staged_on(self, partition: str, day: date) -> list[str]:
-        """Name the staged blobs of a closed generation that hold rows of a day, in the order of the pages."""
+    async def staged_on(self, partition: str, day: date, *, with_repeated: bool = False) -> list[str]:
+        """Name the staged blobs of a closed generation that hold rows of a day, in the order of the pages.
+
+        Rows that a page shares with earlier ones, where they were kept, are among them only `with_repeated`.
+        """
         staged = self._staged.pop(partition, None)
         if staged is None:
             staged = await staged_pages(self._tables, partition)
         self._staged[partition] = staged
         while len(self._staged) > REMEMBERED_GENERATIONS:
             self._staged.popitem(last=False)
-        return [name for name, days in staged if day in days]
+        return [page.name for page in staged if day in page.days and (with_repeated or not page.repeated)]

@@ -33,8 +33,23 @@ DaySums = Mapping[date, Mapping[str, Sums]]
 
 
 @dataclass(frozen=True, slots=True)
+class Repeated:
+    """Rows of a page that earlier pages of the generation had too, in a source where both may be right.
+
+    They lie in a blob of their own; `sums` and `digests` are theirs alone.
+    """
+
+    staged: str | None = None
+    sums: DaySums = field(default_factory=dict)
+    digests: Mapping[date, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
-    """One committed page: what was asked, what came, where it lies. `digests` maps a day to a sum mod 2^256."""
+    """One committed page: what was asked, what came, where it lies. `digests` maps a day to a sum mod 2^256.
+
+    `duplicates` were dropped; `repeated` were kept aside, and `sums`, `digests` and `packed` are without them.
+    """
 
     number: int
     cursor_in: str | None
@@ -51,22 +66,39 @@ class Page:
     throttled: int
     single: bool
     sent: bool = False
+    repeated: Repeated = field(default_factory=Repeated)
+
+
+@dataclass(frozen=True, slots=True)
+class StagedPage:
+    """A staged blob that a committed page names, and the days that it holds rows of."""
+
+    name: str
+    days: frozenset[date]
+    repeated: bool
 
 
 @dataclass(frozen=True, slots=True)
 class DayVerdict:
-    """What a generation says of one day, and whether the control agrees."""
+    """What a generation says of one day, and whether the control agrees.
+
+    `with_repeated` tells whether rows that came on several pages count each time, digest and sums included.
+    """
 
     day: date
     agreed: bool
     digest: int
     sums: Mapping[str, Sums]
     control: Mapping[str, Sums] = field(default_factory=dict)
+    with_repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The closing of a generation. `read_at` is the Date header of the answer that proved it."""
+    """The closing of a generation. `read_at` is the Date header of the answer that proved it.
+
+    `duplicates` are the repeated rows that it leaves out.
+    """
 
     number: int
     read_at: datetime
@@ -75,6 +107,7 @@ class Verdict:
     requests: int
     throttled: int
     decided_at: datetime
+    duplicates: int = 0
 
 
 Entry = Page | Verdict

@@ -6,12 +6,23 @@ digests are packed as binary (24 bytes a row), so that 5,000 hashes cost one ent
 """
 
 from dataclasses import astuple
-from datetime import date, datetime
+from datetime import datetime
 from itertools import groupby
 
-from shared.registry.model import Counts, DaySums, DayVerdict, Entry, Page, Sums, Verdict
+from shared.registry.model import (
+    Counts,
+    DaySums,
+    DayVerdict,
+    Entry,
+    Page,
+    Repeated,
+    StagedPage,
+    Sums,
+    Verdict,
+)
 from shared.registry.rows import (
     TABLE,
+    count_records,
     page_row,
     read_counts,
     read_entry,
@@ -31,10 +42,13 @@ __all__ = [
     "DayVerdict",
     "Entry",
     "Page",
+    "Repeated",
+    "StagedPage",
     "Sums",
     "Verdict",
     "any_entry",
     "commit",
+    "count_records",
     "counts",
     "entries",
     "is_sent",
@@ -57,15 +71,15 @@ async def entries(tables: Tables, partition: str, after: int = 0) -> list[Entry]
     return [read_entry(row) for row in await tables.query(TABLE, condition)]
 
 
-async def staged_pages(tables: Tables, partition: str) -> list[tuple[str, frozenset[date]]]:
+async def staged_pages(tables: Tables, partition: str) -> list[StagedPage]:
     """Name the staged blobs of a generation with the days they hold rows of, in the order of the pages.
 
     Raises:
         UnreadableError: one of its pages was edited, or written by another version.
     """
     condition = f"PartitionKey eq {quoted(partition)} and kind eq {quoted('page')}"
-    rows = await tables.query(TABLE, condition, select=["version", "staged", "days_0"])
-    return [(name, days) for name, days in map(read_staged, rows) if name is not None]
+    rows = await tables.query(TABLE, condition, select=["version", "staged", "days_0", "repeated_0"])
+    return [staged for row in rows for staged in read_staged(row)]
 
 
 async def any_entry(tables: Tables, partition: str) -> bool:

@@ -8,7 +8,17 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from shared.normalise.hashing import KEY_BYTES
-from shared.registry.model import Counts, DayVerdict, Entry, Page, Sums, Verdict
+from shared.registry.model import (
+    Counts,
+    DaySums,
+    DayVerdict,
+    Entry,
+    Page,
+    Repeated,
+    StagedPage,
+    Sums,
+    Verdict,
+)
 from shared.storage.packing import pack, pack_json, unpack, unpack_json
 from shared.storage.rows import Row
 from shared.versions import VERSION, MalformedError, converted, demand, reads
@@ -19,7 +29,13 @@ CONTROL_KINDS: Final = frozenset({"query", "single_page", "repeated"})
 
 _Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 _SumsRead = dict[str, tuple[Decimal, Decimal, Decimal, Decimal, str]]
-_DayRead = tuple[date, bool, _Digest, _SumsRead, _SumsRead]
+_DayRead = tuple[date, bool, _Digest, _SumsRead, _SumsRead, bool]
+
+
+class _RepeatedRead(msgspec.Struct, forbid_unknown_fields=True):
+    staged: str | None
+    sums: dict[date, _SumsRead]
+    digests: dict[date, _Digest]
 
 
 def row_key(number: int) -> str:
@@ -43,8 +59,15 @@ def page_row(partition: str, page: Page) -> Row:
     }
     optional = {"cursor_in": page.cursor_in, "cursor_out": page.cursor_out, "staged": page.staged}
     values.update({name: value for name, value in optional.items() if value is not None})
-    values.update(pack_json("sums", {d.isoformat(): _sums_out(s) for d, s in page.sums.items()}))
-    values.update(pack_json("days", {d.isoformat(): f"{digest:064x}" for d, digest in page.digests.items()}))
+    values.update(pack_json("sums", _days_out(page.sums)))
+    values.update(pack_json("days", _digests_out(page.digests)))
+    repeated = page.repeated
+    told = {
+        "staged": repeated.staged,
+        "sums": _days_out(repeated.sums),
+        "digests": _digests_out(repeated.digests),
+    }
+    values.update(pack_json("repeated", told))
     values.update(pack("hashes", page.packed))
     return Row(partition, row_key(page.number), values)
 
@@ -59,9 +82,17 @@ def verdict_row(partition: str, verdict: Verdict) -> Row:
         "requests": verdict.requests,
         "throttled": verdict.throttled,
         "decided_at": verdict.decided_at,
+        "duplicates": verdict.duplicates,
     }
     days = [
-        [d.day.isoformat(), d.agreed, f"{d.digest:064x}", _sums_out(d.sums), _sums_out(d.control)]
+        [
+            d.day.isoformat(),
+            d.agreed,
+            f"{d.digest:064x}",
+            _sums_out(d.sums),
+            _sums_out(d.control),
+            d.with_repeated,
+        ]
         for d in verdict.days
     ]
     values.update(pack_json("verdict", days))
@@ -89,10 +120,12 @@ def _page(row: Row, number: int) -> Page:
         "sums": {day: _sums_in(held) for day, held in sums.items()},
         "digests": {day: int(text, 16) for day, text in digests.items()},
         "packed": unpack("hashes", row.values),
+        "repeated": _repeated(row),
     }
     held = {"cursor_in": None, "cursor_out": None, "staged": None, **row.values}
-    page = converted(Page, held, told, packed=("sums", "days", "hashes"), constant={"kind": "page"})
-    records = sum(line.records for currencies in page.sums.values() for line in currencies.values())
+    packed = ("sums", "days", "hashes", "repeated")
+    page = converted(Page, held, told, packed=packed, constant={"kind": "page"})
+    records = count_records(page.sums)
     # What was cut off would be rows that nobody has seen yet.
     demand(len(page.packed) == records * KEY_BYTES, "hashes", page.packed)
     demand(page.sums.keys() == page.digests.keys(), "days", sorted(map(str, page.digests)))
@@ -101,11 +134,28 @@ def _page(row: Row, number: int) -> Page:
     return page
 
 
+def _repeated(row: Row) -> Repeated:
+    said = unpack_json("repeated", row.values, _RepeatedRead)
+    found = Repeated(
+        staged=said.staged,
+        sums={day: _sums_in(held) for day, held in said.sums.items()},
+        digests={day: int(text, 16) for day, text in said.digests.items()},
+    )
+    demand(found.sums.keys() == found.digests.keys(), "repeated", sorted(map(str, found.digests)))
+    demand((found.staged is None) == (count_records(found.sums) == 0), "repeated", found.staged)
+    return found
+
+
+def count_records(days: DaySums) -> int:
+    """Count the rows that were added up."""
+    return sum(line.records for currencies in days.values() for line in currencies.values())
+
+
 def _verdict(row: Row, number: int) -> Verdict:
     said = unpack_json("verdict", row.values, list[_DayRead])
     days = tuple(
-        DayVerdict(day, agreed, int(digest, 16), _sums_in(sums), _sums_in(control))
-        for day, agreed, digest, sums, control in said
+        DayVerdict(day, agreed, int(digest, 16), _sums_in(sums), _sums_in(control), with_repeated)
+        for day, agreed, digest, sums, control, with_repeated in said
     )
     told = {"number": number, "days": days}
     verdict = converted(Verdict, row.values, told, packed=("verdict",), constant={"kind": "verdict"})
@@ -119,16 +169,21 @@ def _number(row: Row) -> int:
 
 
 @reads(TABLE, CURE)
-def read_staged(row: Row) -> tuple[str | None, frozenset[date]]:
-    """Read which staged blob a page names, if any, and the days that it holds rows of.
+def read_staged(row: Row) -> list[StagedPage]:
+    """Read which staged blobs a page names, if any, and the days that they hold rows of.
 
     Raises:
-        UnreadableError: the properties `version`, `staged` and `days_0` are not what this release writes.
+        UnreadableError: the properties `version`, `staged`, `days_0` and `repeated_0` are not what this release
+            writes.
     """
     days = frozenset(unpack_json("days", row.values, dict[date, _Digest]))
     name = row.values["staged"] if days else row.values.get("staged")
     demand(isinstance(name, str) == bool(days), "staged", name)
-    return (str(name) if days else None), days
+    repeated = _repeated(row)
+    found = [StagedPage(str(name), days, repeated=False)] if days else []
+    if repeated.staged is not None:
+        found.append(StagedPage(repeated.staged, frozenset(repeated.digests), repeated=True))
+    return found
 
 
 @reads(TABLE, CURE)
@@ -150,9 +205,9 @@ def read_counts(row: Row) -> Counts:
     Raises:
         UnreadableError: its version, kind and counts are not what this release writes.
     """
-    if row.values["kind"] != "page":
-        return Counts(requests=_count(row, "requests"), throttled=_count(row, "throttled"))
     names = ("raw_rows", "duplicates", "requests", "throttled")
+    if row.values["kind"] != "page":
+        return Counts(0, 0, *(_count(row, name) for name in names[1:]))
     return Counts(1, *(_count(row, name) for name in names))
 
 
@@ -161,6 +216,14 @@ def _count(row: Row, name: str) -> int:
     if type(value) is not int:
         raise MalformedError(f'has {type(value).__name__} as "{name}", a number was expected')
     return value
+
+
+def _days_out(days: DaySums) -> dict[str, dict[str, list[str]]]:
+    return {day.isoformat(): _sums_out(sums) for day, sums in days.items()}
+
+
+def _digests_out(digests: Mapping[date, int]) -> dict[str, str]:
+    return {day.isoformat(): f"{digest:064x}" for day, digest in digests.items()}
 
 
 def _sums_out(sums: Mapping[str, Sums]) -> dict[str, list[str]]:

@@ -81,7 +81,9 @@ class Slice:
     the days it asks for; `must_control` is set once a day disagreed, so that no later reading goes unproven.
     `background` slices give way to all others at the quota gate.
     `restarts` counts how often it was restarted for the page that `waiting_for` names; `requests` and
-    `throttled` count what brought no committed page, the pages count theirs.
+    `throttled` count what brought no committed page, the pages count theirs. `period` is the dialect in which
+    usageDetails is told the days (`shared.scope_list.Period`). `awaits` is the generation that this one must
+    repeat, where no control total is to be had.
     """
 
     run: str
@@ -114,6 +116,8 @@ class Slice:
     throttled: int = 0
     etag: str | None = None
     touched_at: datetime | None = None
+    period: str | None = None
+    awaits: str | None = None
 
     @property
     def partition(self) -> str:

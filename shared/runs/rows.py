@@ -10,7 +10,7 @@ import msgspec
 from shared.ledger.columns import COST_COLUMN
 from shared.messages import QUEUES
 from shared.runs.model import DayTask, ListedScope, Run, RunStatus, Slice
-from shared.scope_list import Source
+from shared.scope_list import Period, Source
 from shared.scopes import Scope
 from shared.storage.packing import pack_json, unpack_json
 from shared.storage.rows import Row
@@ -101,7 +101,13 @@ def slice_row(item: Slice) -> Row:
         "throttled": item.throttled,
     }
     cause = None if item.cause is None else item.cause[:LONGEST_CAUSE]
-    optional = {"cause": cause, "cure": item.cure, "not_before": item.not_before}
+    optional = {
+        "cause": cause,
+        "cure": item.cure,
+        "not_before": item.not_before,
+        "period": item.period,
+        "awaits": item.awaits,
+    }
     values.update({name: value for name, value in optional.items() if value is not None})
     return Row(item.run, f"{SLICE}{item.name}", values)
 
@@ -116,7 +122,7 @@ def read_slice(row: Row) -> Slice:
     grouping, scope = _text(row, "grouping"), _text(row, "scope")
     demand(row.rk.startswith(SLICE), "RowKey", row.rk)
     _text(row, "tolerance")
-    held = {**row.values, "grouping": grouping.split(",")}
+    held = {**row.values, "grouping": grouping.split(",") if grouping else ()}
     told = {
         "run": row.pk,
         "name": row.rk.removeprefix(SLICE),
@@ -128,8 +134,12 @@ def read_slice(row: Row) -> Slice:
     demand(Scope.parse(scope).key == item.scope_key, "scope_key", item.scope_key)
     demand(item.metric in COST_COLUMN, "metric", item.metric)
     demand(item.source in set(Source), "source", item.source)
+    by_query = item.source == Source.QUERY
+    demand(bool(item.grouping) == by_query, "grouping", grouping)
+    demand(item.period is None if by_query else item.period in set(Period), "period", item.period)
     demand(item.tolerance.is_finite() and item.tolerance >= 0, "tolerance", str(item.tolerance))
     demand(_GENERATION.fullmatch(item.generation) is not None, "generation", item.generation)
+    demand(item.awaits is None or _GENERATION.fullmatch(item.awaits) is not None, "awaits", item.awaits)
     demand(item.first <= item.reading_first, "reading_first", item.reading_first.isoformat())
     demand(
         item.reading_first <= item.reading_last <= item.last, "reading_last", item.reading_last.isoformat()

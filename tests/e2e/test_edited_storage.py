@@ -277,7 +277,8 @@ async def test_staged_page_that_was_replaced_fails_its_day_by_name_and_is_read_a
     async with laptop(tenant, **A_DAY_EACH) as bench:
         run = await staged_and_waiting(bench)
         piece = next(one for one in await bench.slices(run) if one.first == bad)
-        ((name, _),) = await staged_pages(bench.engine.storage.tables, piece.partition)
+        (staged,) = await staged_pages(bench.engine.storage.tables, piece.partition)
+        name = staged.name
         await bench.engine.storage.blobs.put("cost-staging", name, data)
 
         await bench.drain()

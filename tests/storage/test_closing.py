@@ -12,7 +12,7 @@ from shared.days import Pointer, ScopeState
 from shared.edge import Call
 from shared.messages import PAGES
 from shared.normalise.exact import total
-from shared.read.closing import agrees
+from shared.read.comparing import agrees
 from shared.read.fetch_page import fetch_page
 from shared.registry.pages import Sums
 from shared.runs import Run, RunStatus, Slice, SliceState

@@ -195,10 +195,63 @@ def test_a_resource_group_asks_nothing_of_another_subscription() -> None:
     assert len(loaded(COST_SCOPES=json.dumps([GROUP, other])).scopes) == 2
 
 
-def test_the_second_source_is_known_but_not_read_yet() -> None:
-    why = "usage_details is not read by this version yet"
-    assert why in problem(COST_SOURCE="usage_details")
-    assert why in problem(COST_SCOPES=json.dumps([{"scope": NARROW, "source": "usage_details"}]))
+@pytest.mark.parametrize(
+    ("scope", "period"),
+    [
+        (NARROW, "filter"),
+        (WIDE, "filter"),
+        (ACCOUNT, "filter"),
+        (f"{ACCOUNT}/billingProfiles/p", "dates"),
+        (f"{ACCOUNT}/billingProfiles/p/invoiceSections/s", "dates"),
+        (f"{ACCOUNT}/customers/c", "dates"),
+    ],
+)
+def test_usage_details_is_told_the_days_as_the_scopes_agreement_wants_them(scope: str, period: str) -> None:
+    [entry] = loaded(COST_SCOPES=scope, COST_SOURCE="usage_details").scopes
+    assert (entry.source, entry.period, entry.grouping) == ("usage_details", period, ())
+
+
+def details(**entry: object) -> str:
+    return json.dumps([{"scope": NARROW, "source": "usage_details", **entry}])
+
+
+def test_the_dialect_of_a_scope_can_be_given() -> None:
+    [entry] = loaded(COST_SCOPES=details(period="billing_period")).scopes
+    assert entry.period == "billing_period"
+    assert loaded().scopes[0].period is None
+
+
+@pytest.mark.parametrize(
+    ("scopes", "why"),
+    [
+        (details(period="monthly"), "period is 'monthly': give dates, filter, billing_period"),
+        (details(scope=WIDE, period="billing_period"), "only a subscription is read by billing period"),
+        (details(grouping=["ServiceName", "ChargeType"]), "read by usage_details: that has no grouping"),
+        (json.dumps([{"scope": NARROW, "period": "dates"}]), "read by query: that has no period"),
+    ],
+)
+def test_what_means_nothing_to_a_source_is_refused_by_name(scopes: str, why: str) -> None:
+    assert why in problem(COST_SCOPES=scopes)
+
+
+def test_a_grouping_that_no_scope_heeds_is_refused() -> None:
+    grouping = "ServiceName,ChargeType"
+    assert "every scope is read by usage_details" in problem(COST_SCOPES=details(), COST_GROUPING=grouping)
+    both = json.dumps([{"scope": NARROW, "source": "usage_details"}, "/subscriptions/other"])
+    assert [len(entry.grouping) for entry in loaded(COST_SCOPES=both, COST_GROUPING=grouping).scopes] == [
+        0,
+        2,
+    ]
+
+
+def test_beside_a_resource_group_records_show_their_group_in_any_case() -> None:
+    wide = {"scope": WIDE, "source": "usage_details"}
+    assert len(loaded(COST_SCOPES=json.dumps([GROUP, wide])).scopes) == 2
+
+
+def test_the_quota_of_usage_details_is_that_of_the_kind_of_scope_unless_it_is_given() -> None:
+    assert loaded().quota_details is None
+    assert loaded(COST_QUOTA_DETAILS="5/m").quota_details == (Limit(5, timedelta(minutes=1)),)
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,10 @@ page eight times.
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Literal
+from typing import Literal, Protocol
 
 from infra.local.simulator import dice
-from infra.local.simulator.query import Query
-from infra.local.simulator.scopes import scope_key
+from infra.local.simulator.scopes import Scope, scope_key
 from infra.local.simulator.throttle import Limit
 
 ErrorKind = Literal["500", "503", "504", "404", "truncated", "cut"]
@@ -66,13 +65,24 @@ class BillingFaults:
             raise ValueError(f"page_size is not negative, as {self.page_size} is")
 
 
+class Asked(Protocol):
+    """A question of either API, hashable: equal ones are one question."""
+
+    @property
+    def scope(self) -> Scope:
+        """Whose cost is asked for."""
+        ...
+
+    def __hash__(self) -> int: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faults:
     """The faults of a simulator; none by default. Rates are shares of requests or readings, from 0 to 1.
 
-    Throttling: `tenant_limits` and `scope_limits` are real limits, each (requests, seconds); `throttle_rate`
-    adds 429s at random, at most `throttles_in_a_row` for one page, whose hint is `hint_seconds` in the header
-    family `hint_family`.
+    Throttling: `tenant_limits` and `scope_limits` are real limits of Query, `details_limits` those of each scope
+    for usageDetails, each (requests, seconds); `throttle_rate` adds 429s at random, at most `throttles_in_a_row`
+    for one page, whose hint is `hint_seconds` in the header family `hint_family` (usageDetails has its own).
 
     Paging, of readings of several pages: each page repeats the last `overlap` rows of the page before;
     a reading is spoiled by a row that changes and comes again (`move_rate`), by a row that is skipped
@@ -83,7 +93,8 @@ class Faults:
     Errors: `error_rate` of requests fail, in one of `error_kinds`, at most `errors_in_a_row` for one page.
 
     Scopes by name, for as long as they stand here: `endless` paging, `oversize` bodies (`oversize_bytes`),
-    `refuse`, `bad_schema` (on the first page), `foreign_next_link` and `redirect` (to `foreign_base`).
+    `refuse` (an unsupported offer is refused by Query alone), `bad_schema` (on the first page),
+    `foreign_next_link` and `redirect` (to `foreign_base`).
 
     Invoices: `billing`.
 
@@ -93,6 +104,7 @@ class Faults:
 
     tenant_limits: tuple[Limit, ...] = ()
     scope_limits: tuple[Limit, ...] = ()
+    details_limits: tuple[Limit, ...] = ()
     throttle_rate: float = 0.0
     throttles_in_a_row: int = 3
     hint_family: Family = "rotate"
@@ -163,7 +175,7 @@ class Desk:
         self._tries: Counter[tuple[object, ...]] = Counter()
         self._in_a_row: Counter[tuple[object, ...]] = Counter()
         self._spoiled: Counter[str] = Counter()
-        self._readings: dict[Query, Spoil | None] = {}
+        self._readings: dict[Asked, Spoil | None] = {}
 
     def named(self, key: str) -> Named:
         """Give the faults of the scope with this key."""
@@ -203,7 +215,7 @@ class Desk:
         )
         return rotation[self._tries["family",] % len(rotation)]
 
-    def error(self, query: Query, number: int) -> ErrorKind | None:
+    def error(self, query: Asked, number: int) -> ErrorKind | None:
         """Give the error with which this try of a page fails, or None."""
         place = ("error", query, number)
         if not self._strikes(place, self.faults.error_rate, self.faults.errors_in_a_row):
@@ -211,13 +223,13 @@ class Desk:
         kinds = self.faults.error_kinds
         return kinds[dice.number(self._seed, "kind", *place, self._tries[place]) % len(kinds)]
 
-    def spoil(self, query: Query, number: int, pages: int) -> Spoil | None:
+    def spoil(self, query: Asked, number: int, pages: int) -> Spoil | None:
         """Give what spoils the reading that this page belongs to; its first page starts a reading."""
         if number == 0:
             self._readings[query] = self._new_spoil(query) if pages > 1 else None
         return self._readings.get(query)
 
-    def _new_spoil(self, query: Query) -> Spoil | None:
+    def _new_spoil(self, query: Asked) -> Spoil | None:
         faults, key = self.faults, query.scope.key
         self._tries["reading", query] += 1
         place = (self._seed, "spoil", query, self._tries["reading", query])

@@ -9,6 +9,7 @@ import csv
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
@@ -33,6 +34,15 @@ _EA_COLUMNS = {
     "Frequency": "Frequency",
     "ReservationId": "ReservationId",
     "BenefitId": "benefitId",
+}
+_EA_DETAILS = {
+    "SubscriptionName": "SubscriptionName",
+    "Product": "Product",
+    "UnitOfMeasure": "UnitOfMeasure",
+    "ServiceFamily": "ServiceFamily",
+    "ConsumedService": "ConsumedService",
+    "PublisherName": "PublisherName",
+    "OfferId": "OfferId",
 }
 _FOCUS_COLUMNS = {
     "ResourceId": "ResourceId",
@@ -83,6 +93,22 @@ def sample_charges(folder: Path, subscriptions: Sequence[str]) -> Iterator[tuple
         quantity = Decimal(0) if row["ConsumedQuantity"] == "NULL" else Decimal(row["ConsumedQuantity"])
         day = int(row["ChargePeriodStart"][8:10])
         yield day, Charge(line, Decimal(row["BilledCost"]), Decimal(row["EffectiveCost"]), quantity)
+
+
+def ea_export(folder: Path) -> list[tuple[date, Charge]]:
+    """Give each row of the EA exports in `folder` as it is: its own day, subscription and text of its amounts.
+
+    Beside the dimensions of Query, a row's line names what records of usageDetails tell: product, unit, names.
+    """
+    found = []
+    for name, metric in _EA_FILES.items():
+        for row in _rows(folder / name):
+            actual, amortized = _one_metric(metric, Decimal(row["Cost"]))
+            owner = row["SubscriptionId"].lower() or NO_SUBSCRIPTION
+            line = _line(row, _EA_COLUMNS | _EA_DETAILS, owner, row["BillingCurrency"], _ea_tags(row["Tags"]))
+            month, day, year = map(int, row["Date"].split("/"))
+            found.append((date(year, month, day), Charge(line, actual, amortized, Decimal(row["Quantity"]))))
+    return found
 
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:

@@ -28,6 +28,7 @@ class Tenant:
 
     `rows_per_day` is about what all subscriptions together have on one day. Subscriptions are uneven: the
     first is the largest. The second has charges in both currencies, each third in the other one alone.
+    usageDetails tells some charges as several equal records, drawn from `twins_seed` (0: none).
     `data_dir` adds charges made from real billing samples. `version` goes up with each change of the data;
     `lock` is held by whoever reads or changes more than one charge, as tests change what a server reads.
 
@@ -49,6 +50,7 @@ class Tenant:
         if subscriptions < 1 or days < 1 or not currencies:
             raise ValueError("a tenant needs a subscription, a day and a currency")
         self.seed = seed
+        self.twins_seed = seed
         self.subscriptions = subscription_ids(seed, subscriptions)
         self.days = tuple(first_day + timedelta(days=n) for n in range(days))
         self.version = 0
@@ -62,6 +64,25 @@ class Tenant:
         if data_dir is not None:
             for day, charge in sample_charges(data_dir, self.subscriptions):
                 self._charges[self.days[(day - 1) % days]][charge.line.subscription].append(charge)
+
+    @classmethod
+    def of(cls, charges: Sequence[tuple[date, Charge]]) -> "Tenant":
+        """Make a tenant of these charges and no others, each of which is one record of usageDetails.
+
+        Raises:
+            ValueError: There is no charge.
+        """
+        days = sorted({day for day, _ in charges})
+        if not days:
+            raise ValueError("a tenant needs a charge")
+        tenant = cls(days=(days[-1] - days[0]).days + 1, subscriptions=1, first_day=days[0])
+        tenant.twins_seed = 0
+        owners = {charge.line.subscription for _, charge in charges} - {NO_SUBSCRIPTION}
+        tenant.subscriptions = tuple(sorted(owners))
+        tenant._charges = {day: {name: [] for name in (*owners, NO_SUBSCRIPTION)} for day in tenant.days}
+        for day, charge in charges:
+            tenant._charges[day][charge.line.subscription].append(charge)
+        return tenant
 
     @property
     def subscription_scopes(self) -> tuple[str, ...]:

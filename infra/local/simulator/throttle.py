@@ -81,6 +81,12 @@ class Limiter:
         return headers
 
 
+def consumption_headers(seconds: float) -> dict[str, str]:
+    """Give the headers with which usageDetails' 429 says `seconds`: one of its own, and a shorter one beside it."""
+    name = "x-ms-ratelimit-microsoft.consumption"
+    return {f"{name}-retry-after": f"{seconds:g}", f"{name}-tenant-retry-after": f"{seconds / 2:g}"}
+
+
 def hint_headers(family: str, seconds: float) -> dict[str, str]:
     """Give the headers with which a 429 of a family says `seconds`.
 

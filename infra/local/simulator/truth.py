@@ -15,6 +15,7 @@ from infra.local.simulator.charges import (
     number_text,
     published,
 )
+from infra.local.simulator.records import parts
 from infra.local.simulator.scopes import Scope
 from infra.local.simulator.tenant import Tenant
 
@@ -73,6 +74,25 @@ def scope_truth(
     for (key, _), amount in groups.items():
         totals.setdefault(key, []).append(published(number_text(amount)))
     return {key: Total(exact_sum(amounts), len(amounts)) for key, amounts in totals.items()}
+
+
+def details_truth(tenant: Tenant, path: str, metric: Metric) -> dict[TruthKey, Total]:
+    """Give the totals that a scope's records of usageDetails add up to, per day, currency and subscription.
+
+    They are those of `scope_truth` up to the rounding to doubles and to 18 decimals: each record counts, twins
+    included.
+
+    Raises:
+        UnknownScopeError: The tenant has no such scope.
+    """
+    with tenant.lock:
+        totals: dict[TruthKey, Total] = {}
+        for day, charge in tenant.seen(tenant.scope(path), tenant.days[0], tenant.days[-1]):
+            key = TruthKey(day, charge.line.currency, charge.line.subscription)
+            for cost, _ in parts(tenant.twins_seed, day, charge, metric):
+                known = totals.get(key, Total(ZERO, 0))
+                totals[key] = Total(EXACT.add(known.amount, published(str(cost))), known.rows + 1)
+    return totals
 
 
 def truth(

@@ -1,0 +1,97 @@
+"""What a generation says of a day, and whether the provider's own total, or another reading, confirms it.
+
+A source whose rows are not unique leaves two variants of a day: with the rows that came on several pages counted
+each time, and without. Nothing here asks or stores anything.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import date
+from decimal import Decimal
+
+from shared.normalise.hashing import add_digests
+from shared.read.near import near
+from shared.registry.generations import Generation
+from shared.registry.pages import DayVerdict, Sums
+
+
+def compare(generation: Generation, day: date, control: Mapping[str, Sums], tolerance: Decimal) -> DayVerdict:
+    """Say which of a generation's variants of a day the control confirms, if any.
+
+    Every record should be considered unique: what came twice counts twice unless the control says otherwise.
+    """
+    without, with_repeated = variants(generation, day)
+    for told in (with_repeated, without):
+        if agrees(told.sums, control, tolerance):
+            return replace(told, agreed=True, control=control)
+    return replace(with_repeated, control=control)
+
+
+def variants(generation: Generation, day: date) -> tuple[DayVerdict, DayVerdict]:
+    """Give what a generation says of a day without the rows that came on an earlier page too, and with them.
+
+    Where none did, both are the same.
+    """
+    pages_of_day = [generation.pages[number] for number in sorted(generation.pages)]
+    fresh = _added(page.sums.get(day, {}) for page in pages_of_day)
+    digest = add_digests(*(page.digests.get(day, 0) for page in pages_of_day))
+    without = DayVerdict(day, agreed=False, digest=digest, sums=fresh)
+    repeated = [page.repeated for page in pages_of_day if day in page.repeated.digests]
+    if not repeated:
+        return without, without
+    return without, DayVerdict(
+        day,
+        agreed=False,
+        digest=add_digests(digest, *(part.digests[day] for part in repeated)),
+        sums=_added([fresh, *(part.sums[day] for part in repeated)]),
+        with_repeated=True,
+    )
+
+
+def left_out(generation: Generation, days: Iterable[DayVerdict]) -> int:
+    """Count the rows that came twice on the days that take them once."""
+    once = {day.day for day in days if not day.with_repeated}
+    return sum(
+        line.records
+        for page in generation.pages.values()
+        for day, currencies in page.repeated.sums.items()
+        if day in once
+        for line in currencies.values()
+    )
+
+
+def repeat(before: Generation, now: Generation, day: date) -> DayVerdict:
+    """Say which variant of a day two complete readings agree in, if any; the earlier one stands as the control.
+
+    Rows that came twice prove something only where the borders of the pages lay elsewhere the second time: twins
+    come again, an overlap does not. Where they did not move, such a day is not proven.
+    """
+    old, new = variants(before, day), variants(now, day)
+    came_twice = old[1].with_repeated or new[1].with_repeated
+    same_borders = before.pages[1].raw_rows == now.pages[1].raw_rows
+    for was, told in ((old[1], new[1]), (old[0], new[0])):
+        if was.digest == told.digest and not (came_twice and same_borders):
+            return replace(told, agreed=True, control=was.sums)
+    return replace(new[1], control=old[1].sums)
+
+
+def agrees(said: Mapping[str, Sums], control: Mapping[str, Sums], tolerance: Decimal) -> bool:
+    """Tell whether a day's sums are the provider's totals in every currency, cost and quantity both.
+
+    The quantity finds what the cost cannot: a row without cost that was lost.
+    """
+    for currency in said.keys() | control.keys():
+        ours, theirs = said.get(currency, Sums()), control.get(currency, Sums())
+        if not near(ours.cost, theirs.cost, ours.cost_absolute, tolerance):
+            return False
+        if not near(ours.quantity, theirs.quantity, ours.quantity_absolute, tolerance):
+            return False
+    return True
+
+
+def _added(parts: Iterable[Mapping[str, Sums]]) -> dict[str, Sums]:
+    total: dict[str, Sums] = {}
+    for part in parts:
+        for currency, sums in part.items():
+            total[currency] = total.get(currency, Sums()) + sums
+    return total

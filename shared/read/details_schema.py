@@ -1,0 +1,264 @@
+"""The schema check of usageDetails: from an answer's records to columns of one type each, or a named refusal.
+
+A record is of one of three shapes: `legacy` and `modern` say so in `kind`, those of before 2019 have no kind.
+Source: Consumption REST API, LegacyUsageDetail and ModernUsageDetail, and UsageDetail of 2018-10-01.
+Fields are found by name; unknown ones are ignored. Numbers stay the text they were (`shared.read.schema`).
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from functools import lru_cache
+from typing import Any, NoReturn
+
+import msgspec
+
+from shared.read.schema import JSON, NOT_JSON, NumberText, SchemaDriftError, lenient
+
+_INSTANT = re.compile(
+    r"\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)?)?",
+    re.ASCII,
+)
+_TEXT = frozenset({str, type(None)})
+_NUMBER = frozenset({NumberText, int})
+
+SUBSCRIPTION = "SubscriptionId"
+CURRENCY = "Currency"
+TAGS = "Tags"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Where a shape of record keeps what is read: a column's field, dotted where it stands in an object of its own.
+
+    `needed` are the columns whose field must stand in every record, if only as null; `fixed` what the shape implies.
+    """
+
+    cost: str
+    quantity: str
+    day: str
+    texts: Mapping[str, str]
+    needed: frozenset[str]
+    fixed: Mapping[str, str] = field(default_factory=dict)
+
+
+_NEEDED = frozenset({CURRENCY, "ResourceGuid", "ResourceId", "ChargeType"})
+
+SHAPES: Mapping[str | None, Shape] = {
+    "legacy": Shape(
+        cost="cost",
+        quantity="quantity",
+        day="date",
+        texts={
+            SUBSCRIPTION: "subscriptionId",
+            "SubscriptionName": "subscriptionName",
+            "ResourceId": "resourceId",
+            "ResourceName": "resourceName",
+            "ResourceGroupName": "resourceGroup",
+            "ResourceLocation": "resourceLocation",
+            "ResourceGuid": "meterId",
+            "Meter": "meterDetails.meterName",
+            "MeterCategory": "meterDetails.meterCategory",
+            "UnitOfMeasure": "meterDetails.unitOfMeasure",
+            "ConsumedService": "consumedService",
+            "ChargeType": "chargeType",
+            "Frequency": "frequency",
+            "PublisherType": "publisherType",
+            "PublisherName": "publisherName",
+            "PricingModel": "pricingModel",
+            "ReservationId": "reservationId",
+            "BenefitId": "benefitId",
+            "OfferId": "offerId",
+            "InvoiceId": "invoiceId",
+            CURRENCY: "billingCurrency",
+        },
+        needed=_NEEDED,
+    ),
+    "modern": Shape(
+        cost="costInBillingCurrency",
+        quantity="quantity",
+        day="date",
+        texts={
+            SUBSCRIPTION: "subscriptionGuid",
+            "SubscriptionName": "subscriptionName",
+            "ResourceId": "instanceName",
+            "ResourceGroupName": "resourceGroup",
+            "ResourceLocation": "resourceLocation",
+            "ResourceGuid": "meterId",
+            "Meter": "meterName",
+            "MeterCategory": "meterCategory",
+            "UnitOfMeasure": "unitOfMeasure",
+            "ConsumedService": "consumedService",
+            "ChargeType": "chargeType",
+            "Frequency": "frequency",
+            "PublisherType": "publisherType",
+            "PublisherName": "publisherName",
+            "PricingModel": "pricingModel",
+            "ReservationId": "reservationId",
+            "BenefitId": "benefitId",
+            "InvoiceId": "invoiceId",
+            CURRENCY: "billingCurrencyCode",
+        },
+        needed=_NEEDED,
+    ),
+    None: Shape(
+        cost="pretaxCost",
+        quantity="usageQuantity",
+        day="usageStart",
+        texts={
+            SUBSCRIPTION: "subscriptionGuid",
+            "SubscriptionName": "subscriptionName",
+            "ResourceId": "instanceId",
+            "ResourceName": "instanceName",
+            "ResourceLocation": "instanceLocation",
+            "ResourceGuid": "meterId",
+            "Meter": "meterDetails.meterName",
+            "MeterCategory": "meterDetails.meterCategory",
+            "UnitOfMeasure": "meterDetails.unit",
+            "ConsumedService": "consumedService",
+            "OfferId": "offerId",
+            CURRENCY: "currency",
+        },
+        needed=_NEEDED - {"ChargeType"},
+        # It tells usage alone, and has no word for it.
+        fixed={"ChargeType": "Usage"},
+    ),
+}
+
+COLUMNS = tuple(
+    sorted({column for shape in SHAPES.values() for column in (*shape.texts, *shape.fixed)} | {TAGS})
+)
+"""The text columns of every page, whatever its records' shapes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """A page's records by column, numbers as text, and the link to the next page; `shapes` has each one's."""
+
+    texts: dict[str, list[str | None]]
+    cost: list[str]
+    quantity: list[str]
+    days: list[date]
+    shapes: list[Shape]
+    next_link: str | None
+
+
+def read(body: bytes, *, wide: bool) -> Details:
+    """Read a page. An empty body (204) is a page without records.
+
+    In a scope wider than a subscription each record must name its own.
+
+    Raises:
+        TornBodyError: no JSON; ask again.
+        SchemaDriftError: a field is missing or of another type, a record of no known shape; names field and row.
+    """
+    details = Details({name: [] for name in COLUMNS}, [], [], [], [], None)
+    if not body.strip():
+        return details
+    try:
+        answer = JSON.decode(body)
+    except NOT_JSON as error:
+        _read_answer(lenient(body, error), details, wide=wide)
+        raise SchemaDriftError(f"the answer is no strict JSON: {error}") from error
+    return _read_answer(answer, details, wide=wide)
+
+
+def _read_answer(answer: object, details: Details, *, wide: bool) -> Details:
+    value = answer.get("value") if isinstance(answer, dict) else None
+    if not isinstance(answer, dict) or not isinstance(value, list):
+        raise SchemaDriftError("the answer has no list `value`")
+    link = answer.get("nextLink")
+    if type(link) not in _TEXT:
+        raise SchemaDriftError("`nextLink` is no text")
+    for row, record in enumerate(value):
+        _read_record(row, record, details, wide=wide)
+    return Details(details.texts, details.cost, details.quantity, details.days, details.shapes, link or None)
+
+
+def _read_record(row: int, record: object, details: Details, *, wide: bool) -> None:
+    properties = record.get("properties") if isinstance(record, dict) else None
+    if not isinstance(record, dict) or not isinstance(properties, dict):
+        raise SchemaDriftError(f"row {row} has no `properties`")
+    kind = record.get("kind")
+    if kind is not None and kind not in ("legacy", "modern"):
+        raise SchemaDriftError(f"row {row}: `kind` is {str(kind)[:60]!r}, which is no known shape")
+    shape = SHAPES[kind]
+    details.shapes.append(shape)
+    details.cost.append(_number(row, properties, shape.cost))
+    details.quantity.append(_number(row, properties, shape.quantity))
+    details.days.append(_day(row, properties, shape.day))
+    needed = shape.needed | {SUBSCRIPTION} if wide else shape.needed
+    for column in COLUMNS:
+        if column == TAGS:
+            told = _tags(row, record.get("tags"))
+        elif column in shape.texts:
+            told = _text(row, properties, shape.texts[column], needed=column in needed)
+        else:
+            told = shape.fixed.get(column)
+        details.texts[column].append(told)
+    if not details.texts[CURRENCY][-1]:
+        raise SchemaDriftError(f"field `{shape.texts[CURRENCY]}`, row {row}: no currency is given")
+
+
+def _text(row: int, properties: Mapping[str, Any], name: str, *, needed: bool) -> str | None:
+    outer, _, inner = name.rpartition(".")
+    if outer:
+        nested = properties.get(outer)
+        if nested is not None and not isinstance(nested, dict):
+            _retyped(outer, row, nested)
+        properties = nested or {}
+    if inner not in properties:
+        if needed:
+            raise SchemaDriftError(f"field `{name}` is missing in row {row}")
+        return None
+    value = properties[inner]
+    if type(value) not in _TEXT:
+        _retyped(name, row, value)
+    return value  # type: ignore[no-any-return]  # its type was looked at
+
+
+def _number(row: int, properties: Mapping[str, Any], name: str) -> str:
+    if name not in properties:
+        raise SchemaDriftError(f"field `{name}` is missing in row {row}")
+    value = properties[name]
+    if type(value) not in _NUMBER:
+        _retyped(name, row, value)
+    return str(value)
+
+
+def _day(row: int, properties: Mapping[str, Any], name: str) -> date:
+    told = _text(row, properties, name, needed=True)
+    day = None if told is None else utc_day(told)
+    if day is None:
+        raise SchemaDriftError(f"field `{name}`, row {row}: {str(told)[:60]!r} is no day")
+    return day
+
+
+@lru_cache(maxsize=512)
+def utc_day(text: str) -> date | None:
+    """Give the UTC day of a time as records have it, None where it is none; without a zone it is UTC."""
+    if not _INSTANT.fullmatch(text):
+        return None
+    try:
+        told = datetime.fromisoformat(text)
+        return (told.replace(tzinfo=UTC) if told.tzinfo is None else told.astimezone(UTC)).date()
+    except (ValueError, OverflowError):
+        return None
+
+
+def _tags(row: int, told: object) -> str | None:
+    """Write tags as JSON with sorted keys: the order in an answer means nothing."""
+    if told is None or told == {}:
+        return None
+    if not isinstance(told, dict):
+        _retyped("tags", row, told)
+    for name, value in told.items():
+        if type(value) not in _TEXT:
+            _retyped(f"tags.{name}", row, value)
+    return msgspec.json.encode(told, order="sorted").decode()
+
+
+def _retyped(name: str, row: int, value: object) -> NoReturn:
+    shown = str(value)[:60]
+    raise SchemaDriftError(f"field `{name}`, row {row}: {type(value).__name__} {shown!r} is of another type")

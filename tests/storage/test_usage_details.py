@@ -1,0 +1,385 @@
+"""usageDetails through the engine: every record counts, twins too, whatever happens between the pages."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from infra.local.simulator import Metric, Shape, Tenant
+from infra.local.simulator.details import DetailsQuery
+from infra.local.simulator.details import records as simulated
+from shared.days import Reading
+from shared.messages import PAGES, PageItem
+from shared.read.fetch_page import fetch_page
+from shared.registry import pages
+from shared.registry.pages import Page, count_records
+from shared.runs import Run, RunStatus, Slice, SliceState
+from shared.scopes import ScopeKind
+from tests.faults import Answer, dies
+from tests.laptop import Laptop, laptop
+from tests.truth import details_truth_of
+
+DETAILS = {"COST_SOURCE": "usage_details"}
+CLOSING = 3
+
+
+def small_tenant() -> Tenant:
+    return Tenant(4, subscriptions=1, days=2, rows_per_day=30)
+
+
+def records_of(tenant: Tenant) -> int:
+    return sum(rows for _, rows in details_truth_of(tenant).values())
+
+
+def in_pages(tenant: Tenant, count: int, *, shared: int = 0) -> dict[str, str]:
+    """A page size under which the tenant's only subscription comes in so many pages, which share some rows."""
+    return {**DETAILS, "COST_PAGE_SIZE": str(records_of(tenant) // count + 1 + shared)}
+
+
+def between_twins(tenant: Tenant) -> int:
+    """Give a page size whose first border lies between two equal records."""
+    asked = DetailsQuery(
+        tenant.scope(tenant.subscription_scopes[0]),
+        Metric.ACTUAL,
+        Shape.LEGACY,
+        tenant.days[0],
+        tenant.days[-1],
+    )
+    rows = simulated(tenant, asked)
+    return next(size for size in range(len(rows) // 2, len(rows)) if rows[size - 1] == rows[size])
+
+
+async def entries(bench: Laptop, piece: Slice) -> list[Page]:
+    found = await pages.entries(bench.engine.storage.tables, piece.partition)
+    return [entry for entry in found if isinstance(entry, Page)]
+
+
+async def readings(bench: Laptop, piece: Slice) -> list[Reading]:
+    known = await bench.engine.days.of_scope(piece.metric, piece.scope_key, piece.first, piece.last)
+    return [pointer.reading for pointer in known.values() if pointer.reading is not None]
+
+
+async def told(bench: Laptop, piece: Slice) -> list[object]:
+    """Say what a generation's registry comes to, without the names that differ from one worker to the next."""
+    found: list[object] = []
+    for entry in await pages.entries(bench.engine.storage.tables, piece.partition):
+        if isinstance(entry, Page):
+            aside = (entry.repeated.sums, entry.repeated.digests)
+            found.append((entry.number, entry.raw_rows, entry.sums, entry.digests, entry.packed, aside))
+        else:
+            found.append((entry.number, entry.control_kind, entry.days, entry.duplicates))
+    return found
+
+
+@pytest.mark.parametrize("page_size", ["5000", "7"], ids=["one page", "many pages"])
+@pytest.mark.parametrize("shape", list(Shape))
+async def test_published_sums_are_those_of_all_records_in_every_shape(shape: Shape, page_size: str) -> None:
+    tenant = small_tenant()
+    period = "dates" if shape is Shape.MODERN else "filter"
+    scopes = [{"scope": tenant.subscription_scopes[0], "source": "usage_details", "period": period}]
+    settings = {"COST_SCOPES": msgspec.json.encode(scopes).decode(), "COST_PAGE_SIZE": page_size}
+    async with laptop(tenant, **settings) as bench:
+        bench.running.simulator.shape = shape
+
+        run = await bench.run()
+
+        assert (run.status, run.summary and run.summary["failures"]) == (RunStatus.COMPLETE, [])
+        assert await bench.totals() == details_truth_of(tenant)
+
+
+async def test_billing_period_is_read_whole_and_only_the_days_asked_for_count() -> None:
+    tenant = small_tenant()
+    scopes = [{"scope": tenant.subscription_scopes[0], "source": "usage_details", "period": "billing_period"}]
+    async with laptop(tenant, COST_SCOPES=msgspec.json.encode(scopes).decode(), COST_PAGE_SIZE="20") as bench:
+        run = await bench.seed(days=1)
+        await bench.drain()
+
+        truth = details_truth_of(tenant)
+        assert (await bench.closed(run)).status is RunStatus.COMPLETE
+        assert await bench.totals() == {key: said for key, said in truth.items() if key[0] == tenant.days[0]}
+        (first, *_) = [entry for entry in bench.running.simulator.journal.entries if not entry.control]
+        assert "/billingPeriods/202605/" in first.path
+
+
+async def test_twins_that_a_page_border_parts_are_both_published() -> None:
+    """The second comes where an overlap would: the control says that it is none."""
+    tenant = small_tenant()
+    async with laptop(tenant, **DETAILS, COST_PAGE_SIZE=str(between_twins(tenant))) as bench:
+        run = await bench.run()
+
+        piece = await bench.slice(run)
+        assert sum(count_records(page.repeated.sums) for page in await entries(bench, piece)) > 0
+        assert (piece.state, piece.reading) == (SliceState.RECONCILED, 1)
+        assert True in {reading.with_repeated for reading in await readings(bench, piece)}
+        assert run.summary is not None
+        assert run.summary["duplicates_dropped"] == 0
+        assert await bench.totals() == details_truth_of(tenant)
+
+
+async def test_overlap_of_two_pages_is_dropped_and_the_twins_stay() -> None:
+    tenant = small_tenant()
+    async with laptop(tenant, **in_pages(tenant, 2, shared=4)) as bench:
+        bench.fault(overlap=7)
+
+        run = await bench.run()
+
+        piece = await bench.slice(run)
+        assert (piece.state, piece.reading) == (SliceState.RECONCILED, 1)
+        assert run.summary is not None
+        assert run.summary["duplicates_dropped"] == 7
+        assert {reading.with_repeated for reading in await readings(bench, piece)} == {False}
+        assert await bench.totals() == details_truth_of(tenant)
+
+
+async def test_unchanged_records_publish_nothing_and_the_twins_keep_one_record_id() -> None:
+    tenant = small_tenant()
+    async with laptop(tenant, **in_pages(tenant, 2)) as bench:
+        await bench.run()
+        published = await bench.etags()
+
+        await bench.run()
+
+        assert await bench.etags() == published
+        ledger = await bench.ledger("ActualCost", tenant.days[0])
+        assert set(ledger.group_by("x_RecordId").len()["len"]) >= {1, 2, 4}
+
+
+@pytest.mark.parametrize("page", [1, 2, CLOSING])
+async def test_killed_at_any_outside_call_the_redelivery_ends_with_the_same_registry(page: int) -> None:
+    """Its pages share rows, so that there are two blobs to lose."""
+    tenant = small_tenant()
+    async with laptop(tenant, **in_pages(tenant, 2, shared=4)) as bench:
+        bench.fault(overlap=7)
+        undisturbed = await bench.seed()
+        await bench.drain(PAGES)
+        wanted = await told(bench, await bench.slice(undisturbed))
+        place, killed = 0, True
+        while killed:
+            run, body = await work_up_to(bench, page)
+            bench.edge.kill_at(place, after=True)
+            killed = await dies(fetch_page(bench.engine, body))
+            bench.restart()
+
+            await fetch_page(bench.engine, body)
+
+            await bench.drain(PAGES)
+            piece = await bench.slice(run)
+            assert piece.state is SliceState.RECONCILED
+            assert await told(bench, piece) == wanted, place
+            place += 1
+        assert place > 9
+
+
+async def work_up_to(bench: Laptop, page: int) -> tuple[Run, bytes]:
+    """Seed a run and work its pages until the message of `page` is in hand."""
+    run = await bench.seed()
+    for number in range(1, page):
+        (body,) = await bench.take(PAGES)
+        assert PageItem.decode(body).page == number
+        await fetch_page(bench.engine, body)
+    (body,) = await bench.take(PAGES)
+    return run, body
+
+
+@pytest.mark.parametrize("kind", ["move", "lose", "loop"])
+async def test_spoiled_reading_is_found_and_read_again(kind: str) -> None:
+    """Rows are not unique, so what moved shows in the control and not in the rows."""
+    tenant = small_tenant()
+    async with laptop(tenant, **in_pages(tenant, 3)) as bench:
+        bench.fault(**{f"{kind}_rate": 1.0, "spoiled_readings": 1})
+
+        run = await bench.run()
+
+        piece = await bench.slice(run)
+        assert (piece.state, piece.reading) == (SliceState.RECONCILED, 2)
+        assert await bench.totals() == details_truth_of(tenant)
+
+
+@pytest.mark.parametrize(
+    ("faults", "cause"),
+    [
+        ({"loop_rate": 1.0, "spoiled_readings": 99}, "CursorLoop: the nextLink of page"),
+        ({"endless": "*"}, "CursorLoop: all rows of page 3 were on earlier pages"),
+    ],
+    ids=["cursor used before", "all rows seen before"],
+)
+async def test_loop_is_thrown_away_and_after_four_readings_failed(faults: dict[str, Any], cause: str) -> None:
+    tenant = small_tenant()
+    if "endless" in faults:
+        faults = {"endless": tenant.subscription_scopes}
+    async with laptop(tenant, **in_pages(tenant, 2)) as bench:
+        bench.fault(**faults)
+
+        run = await bench.run()
+
+        piece = await bench.slice(run)
+        assert (piece.state, piece.reading) == (SliceState.FAILED, 4)
+        assert str(piece.cause).startswith(cause)
+        assert await bench.totals() == {}
+
+
+@pytest.mark.parametrize(
+    ("schema", "cause"),
+    [
+        ("missing_column", "field `cost` is missing in row"),
+        ("cost_text", "field `cost`, row"),
+        ("nan", "field `cost`, row"),
+        ("huge", "field `cost`, row"),
+        ("day", "field `date`, row"),
+        ("column_type", "field `quantity`, row"),
+        ("ragged", "has no `properties`"),
+    ],
+)
+async def test_drifted_schema_names_field_and_row(schema: str, cause: str) -> None:
+    tenant = small_tenant()
+    (scope,) = tenant.subscription_scopes
+    async with laptop(tenant, **DETAILS) as bench:
+        bench.fault(bad_schema={scope: schema})
+
+        run = await bench.run()
+
+        piece = await bench.slice(run)
+        assert piece.state is SliceState.FAILED
+        assert str(piece.cause).startswith("SchemaDrift: ")
+        assert cause in str(piece.cause)
+
+
+async def test_throttle_moves_the_gates_of_usage_details_and_leaves_those_of_query() -> None:
+    tenant = small_tenant()
+    async with laptop(tenant, **DETAILS) as bench:
+        bench.fault(throttle_rate=1.0, throttles_in_a_row=1, hint_seconds=40)
+        run, body = await work_up_to(bench, 1)
+
+        await fetch_page(bench.engine, body)
+
+        piece = await bench.slice(run)
+        assert piece.state is SliceState.OPEN
+        assert await bench.engine.gate.waits_until(piece.scope_key) is None
+        gate = bench.engine.details_gates[ScopeKind.SUBSCRIPTION]
+        until = await gate.waits_until(piece.scope_key)
+        assert until is not None
+        assert 35 < (until - bench.clock()).total_seconds() < 45, "the longer of the two hints counts"
+
+
+async def test_page_takes_a_place_of_usage_details_and_the_control_one_of_query() -> None:
+    tenant = small_tenant()
+    async with laptop(tenant, **in_pages(tenant, 2)) as bench:
+        await bench.run()
+
+        rows = await bench.engine.storage.tables.query("CostQuota", "PartitionKey eq 'gates'")
+        keys = sorted(row.rk.split("|")[-2] if "|" in row.rk else row.rk for row in rows)
+        assert keys == ["scope", "scope", "tenant", "usage_details"]
+
+
+async def kinds(bench: Laptop, piece: Slice) -> set[str]:
+    return {reading.control_kind for reading in await readings(bench, piece)}
+
+
+@pytest.mark.parametrize("overlap", [0, 7], ids=["pages that share nothing", "pages that share rows"])
+async def test_where_query_refuses_the_scope_two_equal_readings_prove_each_other(overlap: int) -> None:
+    """The second asks for smaller pages: twins come again, an overlap comes elsewhere."""
+    tenant = small_tenant()
+    async with laptop(tenant, **in_pages(tenant, 2, shared=overlap // 2 + 1)) as bench:
+        bench.fault(refuse={tenant.subscription_scopes[0]: "UnsupportedOffer"}, overlap=overlap)
+
+        run = await bench.run()
+
+        piece = await bench.slice(run)
+        assert (piece.state, piece.reading) == (SliceState.RECONCILED, 2)
+        assert await kinds(bench, piece) == {"repeated"}
+        assert sum(entry.control for entry in bench.running.simulator.journal.entries) == 1
+        assert await bench.totals() == details_truth_of(tenant)
+        manifest = await bench.manifest("ActualCost", tenant.days[0])
+        assert manifest["scopes"][0]["control_kind"] == "repeated"
+
+
+async def test_twins_between_two_pages_are_proven_by_a_reading_whose_borders_lie_elsewhere() -> None:
+    tenant = small_tenant()
+    async with laptop(tenant, **DETAILS, COST_PAGE_SIZE=str(between_twins(tenant))) as bench:
+        bench.fault(refuse={tenant.subscription_scopes[0]: "UnsupportedOffer"})
+
+        run = await bench.run()
+
+        piece = await bench.slice(run)
+        assert (piece.state, piece.reading) == (SliceState.RECONCILED, 2)
+        assert await bench.totals() == details_truth_of(tenant)
+
+
+async def test_readings_that_differ_are_read_on_until_two_in_a_row_agree() -> None:
+    """Only the days that differ, a bounded number of times."""
+    tenant = small_tenant()
+    async with laptop(tenant, **in_pages(tenant, 3)) as bench:
+        refuse = {tenant.subscription_scopes[0]: "UnsupportedOffer"}
+        bench.fault(refuse=refuse, lose_rate=1.0, spoiled_readings=1)
+
+        run = await bench.run()
+
+        piece = await bench.slice(run)
+        assert (piece.state, piece.reading) == (SliceState.RECONCILED, 3)
+        assert piece.reading_first == piece.reading_last
+        assert await bench.totals() == details_truth_of(tenant)
+
+        bench.fault(refuse=refuse, lose_rate=1.0, spoiled_readings=99)
+        piece = await bench.slice(await bench.run())
+        assert (piece.state, piece.reading) == (SliceState.UNRECONCILED, 4)
+        assert "the reading before says" in str(piece.cause)
+
+
+async def test_single_reading_cannot_prove_itself() -> None:
+    tenant = small_tenant()
+    async with laptop(tenant, **in_pages(tenant, 2), COST_MAX_READINGS="1") as bench:
+        bench.fault(refuse={tenant.subscription_scopes[0]: "UnsupportedOffer"})
+
+        piece = await bench.slice(await bench.run())
+
+        assert piece.state is SliceState.FAILED
+        assert str(piece.cause).startswith("ControlRefused: 400 BadRequest")
+        assert await bench.totals() == {}
+
+
+async def test_missing_role_for_the_control_is_no_reason_to_do_without_it() -> None:
+    tenant = small_tenant()
+
+    def refuse(answer: Answer) -> Answer:
+        control = b'"columns"' in answer[2]
+        return (403, {}, b'{"error":{"code":"AuthorizationFailed","message":"no"}}') if control else answer
+
+    async with laptop(tenant, **in_pages(tenant, 2)) as bench:
+        bench.edge.spoil = refuse
+
+        piece = await bench.slice(await bench.run())
+
+        assert (piece.state, piece.cause) == (SliceState.FAILED, "AuthorizationFailed")
+
+
+async def test_killed_while_a_reading_waits_for_its_repetition_the_redelivery_goes_on() -> None:
+    tenant = small_tenant()
+    async with laptop(tenant, **in_pages(tenant, 2)) as bench:
+        bench.fault(refuse={tenant.subscription_scopes[0]: "UnsupportedOffer"})
+        place, killed = 0, True
+        while killed:
+            run, body = await work_up_to(bench, CLOSING)
+            bench.edge.kill_at(place, after=True)
+            killed = await dies(fetch_page(bench.engine, body))
+            bench.restart()
+
+            await fetch_page(bench.engine, body)
+
+            await bench.drain(PAGES)
+            piece = await bench.slice(run)
+            assert (piece.state, piece.reading) == (SliceState.RECONCILED, 2), place
+            assert await kinds(bench, piece) == {"repeated"}
+            place += 1
+        assert place > 5
+
+
+async def test_wide_scopes_publish_every_subscription_and_purchases() -> None:
+    tenant = Tenant(6, subscriptions=3, days=2, rows_per_day=60)
+    profiles = list(tenant.billing_profiles)
+    settings = {**DETAILS, "COST_SCOPES": ",".join(profiles), "COST_PAGE_SIZE": "50"}
+    async with laptop(tenant, **settings, COST_METRICS="ActualCost,AmortizedCost") as bench:
+        run = await bench.run()
+
+        assert (run.status, run.summary and run.summary["failures"]) == (RunStatus.COMPLETE, [])
+        for metric in Metric:
+            assert await bench.totals(metric) == details_truth_of(tenant, metric, *profiles)
