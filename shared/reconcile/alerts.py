@@ -17,6 +17,7 @@ from shared.events import INVOICE_MISMATCHED, emit
 from shared.normalise.exact import text
 from shared.plan.seed import Order, finish_seeding, new_run_id, seed
 from shared.reconcile.compare import Finding, Suspect
+from shared.reconcile.periods import Period
 from shared.runs import TABLE
 from shared.runs.rows import INVOICES
 from shared.scopes import Scope
@@ -90,14 +91,20 @@ def read_alert(row: Row) -> Alert:
     return alert
 
 
-async def tell_once(engine: Engine, finding: Finding, billed: Decimal, ledger: Decimal) -> Finding:
+Rereads = dict[tuple[str, Period], str]
+"""The runs that were seeded just now, by scope and period: a second currency's mismatch needs no second one."""
+
+
+async def tell_once(
+    engine: Engine, finding: Finding, billed: Decimal, ledger: Decimal, rereads: Rereads
+) -> Finding:
     """Tell of a mismatch and have its period read again, each once for the same totals.
 
     The event comes again where the bill's or the ledger's total is another one; the period is read again once for
-    each total of the bill. Gives the finding with the run that reads it again.
+    each total of the bill, where none of `rereads` does so. Gives the finding with the run that reads it again.
     """
     try:
-        alert = await _claim(engine, finding, billed, ledger)
+        alert = await _claim(engine, finding, billed, ledger, rereads)
     except UnreadableError as error:
         # Nobody knows what was told already, and the row is not written over.
         tell(error)
@@ -107,16 +114,20 @@ async def tell_once(engine: Engine, finding: Finding, billed: Decimal, ledger: D
     if not alert.told:
         if not alert.seeded:
             await _read_again(engine, alert)
+            rereads[finding.scope, finding.period] = alert.run
         _emit(finding, billed, ledger, alert.run)
         with suppress(Conflict):
             await _save(engine, replace(alert, seeded=True, told=True))
     return replace(finding, reread=alert.run)
 
 
-async def _claim(engine: Engine, finding: Finding, billed: Decimal, ledger: Decimal) -> Alert | None:
+async def _claim(
+    engine: Engine, finding: Finding, billed: Decimal, ledger: Decimal, rereads: Rereads
+) -> Alert | None:
     """Give the alert as it stands written down; None where another process wrote it just now, and goes on."""
     now = engine.clock()
     scope = Scope.parse(finding.scope)
+    shared = rereads.get((finding.scope, finding.period))
     alert = Alert(
         scope=scope.path,
         scope_key=scope.key,
@@ -125,9 +136,10 @@ async def _claim(engine: Engine, finding: Finding, billed: Decimal, ledger: Deci
         last=finding.period.last,
         billed=billed,
         ledger=ledger,
-        run=new_run_id(KIND, now),
+        run=shared or new_run_id(KIND, now),
         run_for=billed,
         seen_at=now,
+        seeded=shared is not None,
     )
     row = await engine.storage.tables.get(TABLE, INVOICES, alert_row(alert).rk)
     if row is not None:

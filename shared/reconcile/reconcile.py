@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from shared.engine import Engine
 from shared.events import INVOICE_COMPARED, INVOICE_GAP, emit
 from shared.normalise.exact import text
-from shared.reconcile.alerts import tell_once
+from shared.reconcile.alerts import Rereads, tell_once
 from shared.reconcile.ask import WITH_BILLS, NoBillsError, ask
 from shared.reconcile.compare import GAPS, BillState, Bounds, Finding, Said, compare
 from shared.reconcile.explain import METRIC, explain
@@ -35,10 +35,11 @@ async def reconcile(engine: Engine, month: Period, until: datetime) -> list[Find
         StorageError: the storage refuses or fails.
     """
     findings: list[Finding] = []
+    rereads: Rereads = {}
     for item in engine.settings.scopes:
         if item.scope.kind in WITH_BILLS:
             for finding in await _of_scope(engine, item, month, until):
-                findings.append(await _followed_up(engine, item.scope, finding))
+                findings.append(await _followed_up(engine, item.scope, finding, rereads))
                 _tell(findings[-1])
     return findings
 
@@ -63,13 +64,13 @@ async def _of_scope(engine: Engine, item: ScopeSettings, month: Period, until: d
     return compare(month, bills, Said(scope.path, pointers), today, bounds)
 
 
-async def _followed_up(engine: Engine, scope: Scope, finding: Finding) -> Finding:
+async def _followed_up(engine: Engine, scope: Scope, finding: Finding, rereads: Rereads) -> Finding:
     """Explain a mismatch, tell of it once, and have its days read again once."""
     billed, ledger = finding.billed, finding.ledger
     if finding.state is not BillState.MISMATCHED or billed is None or ledger is None:
         return finding
     explained = replace(finding, suspects=await explain(engine, finding, scope.key))
-    return await tell_once(engine, explained, billed, ledger)
+    return await tell_once(engine, explained, billed, ledger, rereads)
 
 
 def _tell(finding: Finding) -> None:

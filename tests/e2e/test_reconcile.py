@@ -293,6 +293,20 @@ async def test_a_mismatch_is_told_once_for_the_same_totals(
         assert len(await rereads(bench)) == 2
 
 
+async def test_mismatches_in_two_currencies_of_one_period_are_told_each_and_read_again_together(
+    told: Callable[[], list[dict[str, Any]]],
+) -> None:
+    tenant = Tenant(4, subscriptions=3, days=31, rows_per_day=8)
+    async with bench_of(tenant, lambda tenant: tenant.billing_profiles[:1]) as bench:
+        bill(bench, off_by={tenant.billing_profiles[0]: "100000"})
+        findings = await found(bench)
+        await found(bench)
+
+        assert states(findings) == [("EUR", "mismatched"), ("USD", "mismatched")]
+        assert [event["currency"] for event in told()] == ["EUR", "USD"]
+        assert [finding.reread for finding in findings] == list(await rereads(bench)) * 2
+
+
 async def test_the_reread_heals_a_month_that_the_provider_restated(
     told: Callable[[], list[dict[str, Any]]],
 ) -> None:
