@@ -12,6 +12,7 @@ from datetime import date, timedelta
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _ONE_DAY = timedelta(days=1)
 MONTHS_KEPT = 37
+"""How far back the service answers: a query over more is a 400."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

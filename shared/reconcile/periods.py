@@ -9,8 +9,7 @@ from calendar import monthrange
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-MOST_MONTHS = 37
-"""How far back a month can be asked for, the current one included: further than the provider keeps daily costs."""
+from shared.plan.windows import MONTHS_KEPT
 
 CHANGES_FOR = timedelta(days=5)
 """How long after its end the provider may still change a period's costs."""
@@ -75,7 +74,7 @@ def parse_month(text: str, today: date) -> Period:
         ValueError: it is written in another way, no month of the calendar, in the future or too long ago; the
             message says which months are allowed.
     """
-    allowed = f"give a month from {_written(today, MOST_MONTHS - 1)} to {_written(today, 0)}, as YYYY-MM"
+    allowed = f"give a month from {_written(today, MONTHS_KEPT - 1)} to {_written(today, 0)}, as YYYY-MM"
     found = _MONTH.fullmatch(text)
     if found is None:
         raise ValueError(f"{text!r} is no month: {allowed}")
@@ -85,8 +84,8 @@ def parse_month(text: str, today: date) -> Period:
     month = month_of(date(year, number, 1))
     if month.first > today:
         raise ValueError(f"{text} is in the future: {allowed}")
-    if _number(today) - _number(month.first) >= MOST_MONTHS:
-        raise ValueError(f"{text} is more than {MOST_MONTHS} months ago: {allowed}")
+    if _number(today) - _number(month.first) >= MONTHS_KEPT:
+        raise ValueError(f"{text} is more than {MONTHS_KEPT} months ago: {allowed}")
     return month
 
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.reconcile.periods import MOST_MONTHS, Period, last_closed, month_before, month_of, parse_month
+from shared.plan.windows import MONTHS_KEPT
+from shared.reconcile.periods import Period, last_closed, month_before, month_of, parse_month
 
 TODAY = date(2026, 6, 20)
 DAYS = st.dates(date(2000, 1, 1), date(2100, 12, 31))
@@ -74,7 +75,7 @@ def test_the_last_37_months_are_allowed_and_no_other(today: date, before: int) -
     for _ in range(before):
         month = month_before(month)
     written = f"{month.first:%Y-%m}"
-    if before < MOST_MONTHS:
+    if before < MONTHS_KEPT:
         assert parse_month(written, today) == month
     else:
         with pytest.raises(ValueError, match="months ago"):
