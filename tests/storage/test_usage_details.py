@@ -3,6 +3,7 @@
 from typing import Any
 
 import msgspec
+import polars as pl
 import pytest
 
 from infra.local.simulator import Metric, Shape, Tenant
@@ -142,6 +143,25 @@ async def test_unchanged_records_publish_nothing_and_the_twins_keep_one_record_i
         assert await bench.etags() == published
         ledger = await bench.ledger("ActualCost", tenant.days[0])
         assert set(ledger.group_by("x_RecordId").len()["len"]) >= {1, 2, 4}
+
+
+async def test_twin_that_is_withdrawn_is_retracted_and_the_others_are_not_restated() -> None:
+    tenant = small_tenant()
+    day, owner = tenant.days[0], tenant.subscriptions[0]
+    several = Tenant.of([(day, charge) for charge in tenant.charges(day, owner) for _ in range(4)])
+    async with laptop(several, **DETAILS, COST_SETTLE_HOURS="0") as bench:
+        await bench.run()
+        charges = several.charges(day, owner)
+        several.put(day, owner, charges[1:])
+
+        await bench.run()
+
+        ledger = await bench.ledger("ActualCost", day)
+        gone = ledger.filter(pl.col("x_ValidTo").is_not_null())
+        assert gone["x_Ended"].to_list() == ["retracted"]
+        assert set(ledger["x_Change"]) == {"new"}
+        assert ledger.filter(pl.col("x_RecordId") == pl.lit(gone["x_RecordId"][0])).height >= 4
+        assert await bench.totals() == details_truth_of(several)
 
 
 @pytest.mark.parametrize("page", [1, 2, CLOSING])
