@@ -4,14 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
-from shared.days import Pointer, Publication, ScopeState
+from shared.days import LAPSE, Pointer, Publication, ScopeState
 from shared.runs import ListedScope, Run
 
 View = dict[str, tuple[str, str, str, str]]
 """By scope key: path, digest, shape and state; digest and shape are empty where nothing was read."""
-
-LAPSE = timedelta(hours=24)
-"""An owner that failed for so long loses its open days to the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +48,15 @@ def settled_at(day: date, settle: timedelta) -> datetime:
 
 def lapsed(pointer: Pointer, settle: timedelta) -> bool:
     """Tell whether a scope has lost the day to the next: read before it settled, and failing for a day since."""
+    return lapsed_at(pointer, settle) is not None
+
+
+def lapsed_at(pointer: Pointer, settle: timedelta) -> datetime | None:
+    """Tell since when a scope has lost the day to the next, None where it has not."""
     reading, attempt = pointer.reading, pointer.attempt
     if reading is None or attempt is None or reading.read_at >= settled_at(pointer.day, settle):
-        return False
-    return attempt.at - attempt.since >= LAPSE
+        return None
+    return attempt.since + LAPSE if attempt.at - attempt.since >= LAPSE else None
 
 
 def view_of(scopes: ScopeList, pointers: Iterable[Pointer], settle: timedelta) -> View:

@@ -9,6 +9,7 @@ goes back. A publication is written last, under its ETag.
 
 from shared.days.book import DayBook
 from shared.days.model import (
+    LAPSE,
     Attempt,
     Day,
     Owned,
@@ -23,6 +24,7 @@ from shared.days.model import (
 from shared.days.rows import TABLE
 
 __all__ = [
+    "LAPSE",
     "TABLE",
     "Attempt",
     "Day",

@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+
+LAPSE = timedelta(hours=24)
+"""An owner that failed for so long loses its open days to the next."""
 
 
 class ScopeState(StrEnum):
@@ -151,11 +154,13 @@ def moved(pointer: Pointer, reading: Reading) -> Pointer:
         reading.shape,
         reading.agreed,
     )
-    changed_at = pointer.changed_at if same else _latest(pointer.changed_at, reading.read_at)
     attempt = pointer.attempt
     # The service dates its answers in whole seconds.
     if attempt is not None and attempt.at.replace(microsecond=0) <= reading.read_at:
+        # Whoever lost the day meanwhile gets it back now, though it says the same as before.
+        same = same and attempt.at - attempt.since < LAPSE
         attempt = None
+    changed_at = pointer.changed_at if same else _latest(pointer.changed_at, reading.read_at)
     return replace(pointer, reading=reading, changed_at=changed_at, attempt=attempt)
 
 

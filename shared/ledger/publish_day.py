@@ -95,7 +95,7 @@ async def _publish(engine: Engine, run: Run, metric: str, day: date) -> None:
     standing.demand_pointers()
     ledger, described = await ledger_of(files, standing)
     beliefs = await believed(engine, standing, ledger)
-    as_of = standing.as_of(ledger)
+    as_of = standing.as_of(ledger, engine.settings.settle)
     settled = standing.settled_at(as_of, engine.settings.settle)
     if settled:
         standing.demand_history(engine.settings.container)

@@ -16,7 +16,7 @@ from shared.engine import Engine
 from shared.ledger.files import Listing, PublishedFiles, manifest_path
 from shared.runs import Run
 from shared.versions import UnreadableError
-from shared.view import ScopeList, View, differs, scope_list, settled_at, view_of
+from shared.view import ScopeList, View, differs, lapsed_at, scope_list, settled_at, view_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +89,14 @@ class Standing:
                     GONE_CURE.format(partition(self.metric, self.day), PUBLICATION),
                 )
 
-    def as_of(self, ledger: Mapping[str, pl.DataFrame]) -> datetime:
+    def as_of(self, ledger: Mapping[str, pl.DataFrame], settle: timedelta) -> datetime:
         """Give the one time of this publication: no clock is asked, so a retry writes the same bytes.
 
-        It is the latest of what changed and of any time that stands in the partitions already.
+        It is the latest of what changed, a scope's loss of the day included, and of any time that stands in the
+        partitions already.
         """
         times = [pointer.changed_at for pointer in self.pointers.values()]
+        times += [lapsed_at(pointer, settle) for pointer in self.pointers.values()]
         if self.publication is not None:
             times += [self.publication.as_of, self.scopes.since]
         times += [frame.select(pl.max_horizontal(_TIMES.max())).item() for frame in ledger.values()]
