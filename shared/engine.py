@@ -44,6 +44,8 @@ class Engine:
     generations: Generations
     staging: Staging
     jitter: random.Random = field(default_factory=random.SystemRandom)
+    told: set[str] = field(default_factory=set)
+    """What this process has told of and need not tell of again."""
 
     async def ensure(self) -> None:
         """Make the tables, queues and containers of the contract where they are not there yet."""

@@ -20,6 +20,7 @@ PAGE_LOST_RACE = "page_lost_race"
 THROTTLED = "throttled"
 RETRIED = "retried"
 SCHEMA_DRIFT = "schema_drift"
+SCHEMA_NEW_COLUMN = "schema_new_column"
 DAY_PUBLISHED = "day_published"
 DAY_UNCHANGED = "day_unchanged"
 PUBLISH_RACE_LOST = "publish_race_lost"
@@ -40,6 +41,7 @@ INVOICE_MISMATCHED = "invoice_mismatched"
 _WARNINGS = frozenset(
     {
         SCHEMA_DRIFT,
+        SCHEMA_NEW_COLUMN,
         STEP_FAILED,
         MESSAGE_POISONED,
         POISON_DRAINED,

@@ -5,8 +5,10 @@ the commit; only then is the next message sent, and recorded as sent. A worker t
 nothing that counts, or a committed page whose message comes back and sends the successor again.
 """
 
+from collections.abc import Sequence
+
 from shared.engine import Engine
-from shared.events import PAGE_COMMITTED, PAGE_LOST_RACE, SCHEMA_DRIFT, emit
+from shared.events import PAGE_COMMITTED, PAGE_LOST_RACE, SCHEMA_DRIFT, SCHEMA_NEW_COLUMN, emit
 from shared.messages import BadMessage, PageItem
 from shared.normalise.records import Records
 from shared.read import ending, query, schema
@@ -126,6 +128,7 @@ async def _take(
     except schema.SchemaDriftError as error:
         await _drifted(engine, charged(piece, item), item, answer.body, error)
         return
+    _tell_of_new(engine, piece, answered.unknown)
     asked = generation.pages[item.page - 1].cursor_out if item.page > 1 else None
     unusable = _unusable(engine, answered.next_link)
     if unusable is not None:
@@ -238,6 +241,15 @@ def _unsound(
     if number >= engine.settings.max_pages:
         return f"TooManyPages: page {number} has a nextLink, COST_MAX_PAGES is {engine.settings.max_pages}"
     return None
+
+
+def _tell_of_new(engine: Engine, piece: Slice, columns: Sequence[str]) -> None:
+    """Tell once of each column that the service has begun to send: it is ignored."""
+    for column in columns:
+        told = f"column {column}"
+        if told not in engine.told:
+            engine.told.add(told)
+            emit(SCHEMA_NEW_COLUMN, run=piece.run, slice=piece.name, scope=piece.scope, column=column)
 
 
 async def _drifted(

@@ -36,7 +36,10 @@ class TornBodyError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """An answer's rows by column: numbers as text, days as yyyymmdd, and the link to the next page."""
+    """An answer's rows by column: numbers as text, days as yyyymmdd, and the link to the next page.
+
+    `unknown` are columns that nobody asked for.
+    """
 
     texts: dict[str, list[str | None]]
     cost: list[str]
@@ -44,6 +47,7 @@ class Table:
     days: list[int]
     rows: int
     next_link: str | None
+    unknown: tuple[str, ...] = ()
 
 
 JSON = msgspec.json.Decoder(float_hook=NumberText)
@@ -84,6 +88,11 @@ def read(body: bytes, grouping: Sequence[str]) -> Table:
         days=_column(values, positions[DAY], DAY, _WHOLE),
         rows=len(rows),
         next_link=link or None,
+        unknown=tuple(
+            column["name"]
+            for place, column in enumerate(properties["columns"])
+            if place not in positions.values()
+        ),
     )
 
 

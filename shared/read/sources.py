@@ -24,11 +24,15 @@ from shared.scopes import Scope
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A page as it was read: its records, how many rows it had in all, and the link to the next page."""
+    """A page as it was read: its records, how many rows it had in all, and the link to the next page.
+
+    `unknown` are columns of a table that nobody asked for.
+    """
 
     records: Records
     rows: int
     next_link: str | None
+    unknown: tuple[str, ...] = ()
 
 
 class Reader(Protocol):
@@ -83,7 +87,7 @@ class QueryReader:
             first=piece.reading_first,
             last=piece.reading_last,
         )
-        return Answered(found, table.rows, table.next_link)
+        return Answered(found, table.rows, table.next_link, table.unknown)
 
     def compare(self, found: Records, seen: pl.DataFrame) -> Overlap:
         """Drop what was seen, and tell what moved."""

@@ -1,9 +1,11 @@
 """What is wrong from outside ends in a named state with its cure, and harms nothing beside it."""
 
+import json
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+import msgspec
 import pytest
 
 from infra.local.simulator import Metric, Tenant, scope_truth
@@ -13,8 +15,9 @@ from shared.messages import DAYS, PAGES, RUNS, DayItem, PageItem, RunItem
 from shared.runs import Run, RunStatus, SliceState
 from shared.settings import SettingsError
 from shared.worker import Worker
-from tests.faults import FaultyEdge
+from tests.faults import Answer, FaultyEdge
 from tests.laptop import Laptop, laptop
+from tests.truth import truth_of
 
 
 def two_scopes() -> Tenant:
@@ -232,3 +235,31 @@ async def test_message_that_means_nothing_is_poisoned_and_recorded_and_the_run_g
         (record,) = await bench.engine.runs.poison()
         assert record.rk.startswith(f"{queue}|")
         assert record.values["raw"]
+
+
+async def test_column_that_nobody_asked_for_is_told_once_and_ignored(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The service adds one without a new version: no reading must end for it, nor go unseen."""
+    tenant = two_scopes()
+    async with laptop(tenant) as bench:
+        bench.edge.spoil = with_a_new_column
+
+        run = await bench.run()
+
+        assert run.status is RunStatus.COMPLETE
+        assert await bench.totals() == truth_of(tenant)
+        told = [
+            json.loads(record.message) for record in caplog.records if "schema_new_column" in record.message
+        ]
+        assert [event["column"] for event in told] == ["CarbonWeight"]
+
+
+def with_a_new_column(answer: Answer) -> Answer:
+    """Put a column before all others."""
+    status, headers, body = answer
+    said = msgspec.json.decode(body)
+    said["properties"]["columns"].insert(0, {"name": "CarbonWeight", "type": "Number"})
+    for row in said["properties"]["rows"]:
+        row.insert(0, 1.5)
+    return status, headers, msgspec.json.encode(said)
