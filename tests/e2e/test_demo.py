@@ -12,10 +12,20 @@ import polars as pl
 import pytest
 
 from infra.local.demo import main
-from infra.local.demo.cells import by_currency, changed_days, daily_cells, differences, ledger_cells, moved
+from infra.local.demo.cells import (
+    METRIC,
+    by_currency,
+    changed_days,
+    daily_cells,
+    differences,
+    ledger_cells,
+    moved,
+)
 from infra.local.demo.published import days_of, rewritten
 from infra.local.demo.reading import Reading, wrong, wrong_since
+from infra.local.demo.remembered import Remembered, misremembered
 from infra.local.simulator import Total, TruthKey
+from shared.history.changes import Changes, Moved, MovedDay
 from shared.ledger.columns import MONEY
 from shared.runs import Run, RunStatus
 
@@ -24,6 +34,7 @@ DAY, NEXT = date(2026, 5, 10), date(2026, 5, 11)
 ONE = TruthKey(DAY, "USD", "one")
 OTHER = TruthKey(NEXT, "EUR", "other")
 DIGIT = Decimal("1e-18")
+AT = datetime(2026, 5, 13, tzinfo=UTC)
 TRUTH = {ONE: Total(Decimal("12.300000000000000001"), 3), OTHER: Total(Decimal("-0.5"), 1)}
 
 
@@ -76,6 +87,7 @@ def test_the_demo_reads_a_small_tenant_through_its_faults_and_proves_it(tmp_path
     for line in (
         "totals per day, currency and subscription are equal",
         "Proven: exactly the days that the provider changed, by as much.",
+        "are what the provider held then, and",
         "no day published, no file touched",
         "import polars as pl",
         "Every total is equal to the last digit.",
@@ -174,6 +186,22 @@ def test_a_day_that_was_rewritten_for_nothing_is_named_and_one_that_was_not() ->
         "2026-05-10 was rewritten, though the provider did not change it",
         "2026-05-11 was not rewritten, though the provider changed it",
     ]
+
+
+def test_what_the_ledger_remembers_wrongly_is_named() -> None:
+    """GIVEN that one day was settled WHEN a digit of it, or of what changed since, is off THEN that is named."""
+    before, now = reading(), {ONE: Total(Decimal("12.4"), 3), OTHER: Total(Decimal(7), 1)}
+    after = reading(truth=now)
+    then, amounts = TRUTH[ONE].amount, Moved(TRUTH[ONE].amount, now[ONE].amount)
+    told = {(DAY, "USD", "one"): then}
+    true = Remembered(AT, (DAY,), told, Changes(days=[MovedDay(METRIC, DAY, "USD", amounts)]))
+    assert misremembered(true, before, after) == []
+
+    (believed,) = misremembered(replace(true, then={(DAY, "USD", "one"): then + DIGIT}), before, after)
+    (forgotten,) = misremembered(replace(true, changes=Changes()), before, after)
+
+    assert "the provider held 12.300000000000000001" in believed
+    assert forgotten.startswith("`changes` says {}, the provider changed")
 
 
 def test_a_blob_that_came_or_went_counts_as_written() -> None:

@@ -84,12 +84,12 @@ class Laptop:
         return run
 
     async def order(self, first: date, last: date) -> Run:
-        """Seed the days from `first` to `last` as the command `backfill` does; the functions work it.
+        """Seed the days from `first` to `last` as the command `run` does; the functions work it.
 
         The timer would not do: its tick has a run already, and one tick makes one run however often it fires.
         """
-        run = new_run_id("backfill", self.engine.clock())
-        return await seed(self.engine, Order(run=run, kind="backfill", first=first, last=last))
+        run = new_run_id("run", self.engine.clock())
+        return await seed(self.engine, Order(run=run, kind="run", first=first, last=last))
 
     async def closed(self, run_id: str, watch: Watch) -> Run:
         """Wait while the functions work, tell `watch` how the run stands now and then, and give the closed run.

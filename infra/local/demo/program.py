@@ -22,6 +22,7 @@ from infra.local.demo.core_tools import CoreToolsError
 from infra.local.demo.laptop import ROOT, SAMPLES, FunctionFailedError, Laptop, running
 from infra.local.demo.provider import ProviderError, TenantShape
 from infra.local.demo.reading import Reading, read, wrong, wrong_since
+from infra.local.demo.remembered import misremembered, remembered
 from infra.local.demo.watch import watching
 from infra.local.host import HostError
 from shared.runs import Run
@@ -131,6 +132,7 @@ async def _demo(options: argparse.Namespace, console: Console) -> None:
         stage = _Stage(laptop, console, costs)
         first = await _first(stage)
         second = await _changed(stage, first)
+        await _remembered(stage, first, second)
         await _unchanged(stage, second)
     _shown(console, costs)
 
@@ -161,6 +163,16 @@ async def _changed(stage: _Stage, before: Reading) -> Reading:
         "exactly the days that the provider changed, by as much",
     )
     return reading
+
+
+async def _remembered(stage: _Stage, before: Reading, after: Reading) -> None:
+    """Ask the ledger what was believed before the change, and what has changed on settled days."""
+    stage.console.print("\n[bold]What did we believe before?[/] `as-of` and `changes` ask the Parquet:")
+    said = await remembered(stage.laptop.engine, before, after)
+    stage.console.print(report.remembering(said))
+    then = f"as of {said.at:%Y-%m-%dT%H:%M:%SZ}, {len(said.then):,} totals of {len(said.days)} settled days"
+    since = f"{len(said.changes.charges)} changes since add up to what it changed"
+    _prove(stage, misremembered(said, before, after), f"{then} are what the provider held then, and {since}")
 
 
 async def _unchanged(stage: _Stage, before: Reading) -> None:

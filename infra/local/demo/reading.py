@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,13 @@ class Reading:
     def summary(self) -> Mapping[str, Any]:
         """What `run --json` prints."""
         return self.run.summary or {}
+
+    @property
+    def closed_at(self) -> datetime:
+        """When the run was closed."""
+        if self.run.closed_at is None:
+            raise ValueError(f"the run {self.run.id} is not closed")
+        return self.run.closed_at
 
     @property
     def days_published(self) -> list[date]:

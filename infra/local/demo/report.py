@@ -9,6 +9,9 @@ from rich.table import Column, Table
 from infra.local.demo.cells import NOTHING, by_currency, by_day, moved
 from infra.local.demo.published import days_of, rewritten
 from infra.local.demo.reading import Reading
+from infra.local.demo.remembered import Remembered
+
+MOST_CHANGES = 6
 
 
 def result(reading: Reading) -> Table:
@@ -75,6 +78,21 @@ def history(before: Reading, after: Reading) -> str:
     kept = {day: count - before.kept.get(day, 0) for day, count in after.kept.items()}
     said = _listed({str(day): count for day, count in sorted(kept.items()) if count})
     return f"settled days keep what was believed before; former versions kept: {said}"
+
+
+def remembering(said: Remembered) -> Table:
+    """Tell what changed on settled days since then, the largest first: what `python -m shared changes` prints."""
+    table = _table("subscription", "service", "", "before", "change")
+    for moved_charge in said.changes.charges[:MOST_CHANGES]:
+        charged, amount = moved_charge.charged, moved_charge.amount
+        table.add_row(
+            charged.subscription,
+            charged.service or "",
+            charged.currency,
+            _amount(amount.before),
+            _amount(amount.change),
+        )
+    return table
 
 
 def _table(*names: str) -> Table:
