@@ -11,6 +11,8 @@ ACCOUNT_ID = "8611537"
 MODERN_ACCOUNT_ID = "5f1c2d3e-0000-4a6b-8c7d-112233445566:6a2d3e4f-0000-4b7c-9d8e-223344556677_2019-05-31"
 """The same account under a Microsoft Customer Agreement."""
 MANAGEMENT_GROUP = "mg-root"
+NESTED_GROUP = "mg-platform"
+"""A management group inside the other, which holds a part of its subscriptions."""
 
 _SUBSCRIPTION = re.compile(r"/subscriptions/([^/]+)", re.IGNORECASE)
 _GROUP = re.compile(r"/subscriptions/([^/]+)/resourcegroups/([^/]+)", re.IGNORECASE)

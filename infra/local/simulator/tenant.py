@@ -13,6 +13,7 @@ from infra.local.simulator.scopes import (
     ACCOUNT_ID,
     MANAGEMENT_GROUP,
     MODERN_ACCOUNT_ID,
+    NESTED_GROUP,
     Scope,
     ScopeKind,
     UnknownScopeError,
@@ -109,6 +110,11 @@ class Tenant:
         """The path of the management group: all subscriptions, without purchases."""
         return f"/providers/Microsoft.Management/managementGroups/{MANAGEMENT_GROUP}"
 
+    @property
+    def nested_group(self) -> str:
+        """The path of the management group below it: the first subscription and each second one after it."""
+        return f"/providers/Microsoft.Management/managementGroups/{NESTED_GROUP}"
+
     def scope(self, path: str) -> Scope:
         """Read a scope path in any casing.
 
@@ -119,7 +125,7 @@ class Tenant:
         known = {
             ScopeKind.SUBSCRIPTION: self.subscriptions,
             ScopeKind.RESOURCE_GROUP: self.subscriptions,
-            ScopeKind.MANAGEMENT_GROUP: (MANAGEMENT_GROUP,),
+            ScopeKind.MANAGEMENT_GROUP: (MANAGEMENT_GROUP, NESTED_GROUP),
             ScopeKind.BILLING_ACCOUNT: (ACCOUNT_ID, MODERN_ACCOUNT_ID),
             ScopeKind.BILLING_PROFILE: tuple(profile.lower() for profile in PROFILES),
         }
@@ -129,13 +135,19 @@ class Tenant:
 
     def seen(self, scope: Scope, first: date, last: date) -> Iterator[tuple[date, Charge]]:
         """Give the charges that a scope sees from `first` to `last`, both included, in their order."""
-        names: Iterable[str] = (*self.subscriptions, NO_SUBSCRIPTION) if scope.is_wide else (scope.name,)
         for day in self.days:
             if first <= day <= last and (scope.key, day) not in self._hidden:
-                for name in names:
+                for name in self._below(scope):
                     yield from (
                         (day, charge) for charge in self._charges[day][name] if scope.sees(charge.line)
                     )
+
+    def _below(self, scope: Scope) -> Sequence[str]:
+        if not scope.is_wide:
+            return (scope.name,)
+        return (
+            self.subscriptions[::2] if scope.name == NESTED_GROUP else (*self.subscriptions, NO_SUBSCRIPTION)
+        )
 
     def charges(self, day: date, subscription: str) -> tuple[Charge, ...]:
         """Give the charges of a day and a subscription (or `none`).
