@@ -1,6 +1,11 @@
 """What scopes say of one subscription beside each other: who counts in each cell, and do the figures agree.
 
 A cell is a subscription's charges of one class, in a resource group that some scope claims or outside all.
+
+A scope that sees less by its nature disagrees with nobody: subscriptions and management groups are not told of
+every purchase, and a billing profile's charges without a subscription are a part of its account's. So charges
+other than usage are compared type by type, those that the scope brings, and such a part may be smaller than the
+whole, never larger.
 """
 
 from collections import defaultdict
@@ -9,9 +14,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
+from shared.ledger.columns import NO_SUBSCRIPTION
 from shared.normalise.exact import minus, plus, times, total
 from shared.scopes import Scope
 
+_PURCHASE = "purchase"
 _FLOOR = Decimal("1e-9")
 
 
@@ -59,14 +66,22 @@ class Overlap:
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """One scope on one cell: a subscription's charges of a class, in a claimed group or outside all."""
+    """One scope on one cell: a subscription's charges of a class, in a claimed group or outside all.
+
+    `charge_type` tells those apart that are no usage, in lower case; it is null for usage.
+    """
 
     charge_class: ChargeClass
     group: str | None
+    charge_type: str | None
     claim: Claim
     currency: str
     total: Decimal
     absolute: Decimal
+
+
+_Kind = tuple[str | None, str]
+"""A charge type and a currency."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +145,8 @@ def _compare(
     subscription: str, kind: ChargeClass, claim: Claim, cells: Sequence[Ruling], voices: Sequence[Voice]
 ) -> Iterator[Overlap]:
     """Set what a scope says of the cells beside what their owners say, per currency."""
-    says: dict[str, list[Voice]] = defaultdict(list)
-    counts: dict[str, list[Voice]] = defaultdict(list)
+    says: dict[_Kind, list[Voice]] = defaultdict(list)
+    counts: dict[_Kind, list[Voice]] = defaultdict(list)
     for ruling in cells:
         rivals = [
             owner
@@ -142,19 +157,41 @@ def _compare(
             if (voice.charge_class, voice.group) != (kind, ruling.group):
                 continue
             if voice.claim == claim:
-                says[voice.currency].append(voice)
+                says[voice.charge_type, voice.currency].append(voice)
             elif voice.claim in rivals:
-                counts[voice.currency].append(voice)
-    for currency in sorted({*says, *counts}):
+                counts[voice.charge_type, voice.currency].append(voice)
+    brought = {charge for charge, _ in says}
+    compared = [
+        key
+        for key in {*says, *counts}
+        if kind is ChargeClass.USAGE
+        or (key[0] in brought and not _is_part(subscription, key[0], says[key], counts[key]))
+    ]
+    for currency in sorted({currency for _, currency in compared}):
+        own, owners = (
+            [voice for key in compared if key[1] == currency for voice in side[key]]
+            for side in (says, counts)
+        )
         yield Overlap(
             claim.scope.path,
             subscription,
             kind,
             currency,
-            owner_total=total(voice.total for voice in counts[currency]),
-            shadowed_total=total(voice.total for voice in says[currency]),
-            absolute=max(total(voice.absolute for voice in side[currency]) for side in (says, counts)),
+            owner_total=total(voice.total for voice in owners),
+            shadowed_total=total(voice.total for voice in own),
+            absolute=max(_absolute(own), _absolute(owners)),
         )
+
+
+def _is_part(subscription: str, charge: str | None, own: Sequence[Voice], owners: Sequence[Voice]) -> bool:
+    """Whether a scope says less than a billing scope of what only billing scopes see all of."""
+    if subscription != NO_SUBSCRIPTION and charge != _PURCHASE:
+        return False
+    return any(voice.claim.scope.is_billing for voice in owners) and _absolute(own) < _absolute(owners)
+
+
+def _absolute(voices: Sequence[Voice]) -> Decimal:
+    return total(voice.absolute for voice in voices)
 
 
 def _wider(owner: Claim, claim: Claim) -> bool:

@@ -23,7 +23,7 @@ __all__ = ["Assignment", "ChargeClass", "Claim", "Overlap", "assign", "charge_cl
 
 _USAGE_TYPES = ("usage", "unusedreservation", "unusedsavingsplan")
 _CELL = ("subscription_id", "charge_class", "group")
-_VOICE = (*_CELL, "scope", "currency")
+_VOICE = (*_CELL, "charge_type", "scope", "currency")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,14 @@ def _keyed(rows: pl.DataFrame, claims: Sequence[Claim]) -> pl.DataFrame:
         .join(claimed, on=["subscription_id", "x_ResourceGroup"], how="left", maintain_order="left")
         .join(own, on="scope", how="left", maintain_order="left")
         # A resource group's scope reports that group alone, whether or not its rows name it.
-        .with_columns(group=pl.coalesce("own", "group"))
+        .with_columns(group=pl.coalesce("own", "group"), charge_type=_type_of_others())
+    )
+
+
+def _type_of_others() -> pl.Expr:
+    """The type of a charge that is no usage: of these, scopes see some types and not others."""
+    return pl.when(pl.col("charge_class") == ChargeClass.OTHER).then(
+        pl.col("x_ChargeType").str.to_lowercase()
     )
 
 
@@ -117,10 +124,10 @@ def _contests(voices: pl.DataFrame, by_path: dict[str, Claim]) -> dict[str, list
     present = pl.concat([voices.select("subscription_id", "scope"), silent]).unique()
     contested = present.group_by("subscription_id").len().filter(pl.col("len") > 1)
     result: dict[str, list[Voice]] = defaultdict(list)
-    for subscription, kind, group, path, currency, total, absolute in voices.join(
+    for subscription, kind, group, charge, path, currency, total, absolute in voices.join(
         contested, on="subscription_id", how="semi", maintain_order="left"
     ).iter_rows():
-        voice = Voice(ChargeClass(kind), group, by_path[path], currency, total, absolute)
+        voice = Voice(ChargeClass(kind), group, charge, by_path[path], currency, total, absolute)
         result[subscription].append(voice)
     return dict(result)
 

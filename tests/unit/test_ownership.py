@@ -300,6 +300,43 @@ def test_only_the_shadowed_part_is_compared() -> None:
     assert (overlap.scope, overlap.owner_total, overlap.shadowed_total) == (SUB, Decimal(5), Decimal(5))
 
 
+def test_a_type_of_charge_that_a_scope_does_not_see_is_no_disagreement() -> None:
+    """GIVEN a subscription that is told of its refund and not of a purchase THEN the refunds are compared."""
+    rows = [row(SUB, "-2", charge="Refund"), row(ACCOUNT, "-2", charge="Refund")]
+    rows += [row(ACCOUNT, "100", charge="Purchase")]
+
+    assert decide(rows).overlaps == (
+        Overlap(SUB, A, ChargeClass.OTHER, "USD", Decimal(-2), Decimal(-2), Decimal(2)),
+    )
+
+
+def test_a_type_of_charge_that_the_owner_does_not_see_is_a_disagreement() -> None:
+    """Else its cost would be shadowed by nothing, and nobody would be told."""
+    rows = [row(SUB, "5", charge="Tax"), row(ACCOUNT, "-2", charge="Refund")]
+
+    (overlap,) = decide(rows).overlaps
+
+    assert (overlap.scope, overlap.owner_total, overlap.shadowed_total) == (SUB, Decimal(0), Decimal(5))
+    assert not overlap.agrees(Decimal("1e-9"))
+
+
+@pytest.mark.parametrize(("part", "told"), [("4", False), ("5", True), ("6", True)])
+@pytest.mark.parametrize(
+    ("narrow", "sub", "charge"),
+    [(PROFILE, "none", "Refund"), (PROFILE, "none", "Usage"), (SUB, A, "Purchase")],
+)
+def test_a_part_may_be_smaller_than_the_whole_and_never_larger(
+    narrow: str, sub: str, charge: str, part: str, *, told: bool
+) -> None:
+    """Purchases, and what belongs to no subscription, only a billing account sees all of."""
+    rows = [row(ACCOUNT, "5", sub=sub, charge=charge), row(narrow, part, sub=sub, charge=charge)]
+
+    overlaps = decide(rows).overlaps
+
+    assert [overlap.scope for overlap in overlaps] == ([narrow] if told else [])
+    assert all(overlap.agrees(Decimal("1e-9")) == (part == "5") for overlap in overlaps)
+
+
 def test_a_billing_scope_is_compared_with_what_lies_inside_it() -> None:
     """GIVEN a stranger that counts as well THEN it is not set against the account."""
     rows = [row(PROFILE, "5"), row(SECOND_PROFILE, "6"), row(OTHER_ACCOUNT, "70"), row(ACCOUNT, "11")]

@@ -1,0 +1,255 @@
+"""Scopes that see each other's cost, side by side: every charge is published once, whoever sees it besides."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from decimal import Decimal
+from random import Random
+from typing import Any
+
+import polars as pl
+import pytest
+
+from infra.local.simulator import NO_SUBSCRIPTION, Charge, Line, Metric, Tenant, restate
+from infra.local.simulator.charges import exact_sum
+from shared.engine import open_engine
+from shared.runs import Run, RunStatus
+from tests.laptop import Laptop, laptop
+
+BOTH = {"COST_METRICS": "ActualCost,AmortizedCost"}
+NEVER_SETTLED = {"COST_SETTLE_HOURS": "8760"}
+CHOICES: dict[str, Callable[[Tenant], Sequence[str]]] = {
+    "one subscription, its management group and the account": lambda tenant: (
+        tenant.subscription_scopes[0],
+        tenant.management_group,
+        tenant.billing_account,
+    ),
+    "all subscriptions and the account": lambda tenant: (*tenant.subscription_scopes, tenant.billing_account),
+    "two profiles side by side": lambda tenant: tenant.billing_profiles,
+    "two profiles, their account and a subscription": lambda tenant: (
+        *tenant.billing_profiles,
+        tenant.billing_account,
+        tenant.subscription_scopes[1],
+    ),
+    "nested management groups and two profiles": lambda tenant: (
+        tenant.management_group,
+        tenant.nested_group,
+        *tenant.billing_profiles,
+    ),
+    "everything at once": lambda tenant: (
+        *tenant.subscription_scopes,
+        tenant.management_group,
+        tenant.nested_group,
+        *tenant.billing_profiles,
+        tenant.billing_account,
+    ),
+}
+"""Settings whose scopes together see all that the tenant costs, most of it more than once."""
+
+
+def a_tenant() -> Tenant:
+    """A tenant whose subscriptions bought something as well, which only those who are billed are told of."""
+    tenant = Tenant(6, subscriptions=3, days=2, rows_per_day=60)
+    orders = [bought(tenant, subscription, 100 + n) for n, subscription in enumerate(tenant.subscriptions)]
+    # Each of the two profiles has paid for something that belongs to no subscription.
+    orders += [bought(tenant, subscription, 7, named=None) for subscription in tenant.subscriptions[:2]]
+    for day in tenant.days:
+        tenant.put(day, NO_SUBSCRIPTION, [*tenant.charges(day, NO_SUBSCRIPTION), *orders])
+    return tenant
+
+
+def bought(tenant: Tenant, subscription: str, cost: int, named: str | None = "") -> Charge:
+    """Give a purchase of the profile of a subscription, which it names, though its own scope does not see it."""
+    like = tenant.charges(tenant.days[0], subscription)[0].line
+    said = {**like.dimensions, "ResourceId": f"/orders/{cost}", "ChargeType": "Purchase"}
+    said["SubscriptionId"] = subscription if named == "" else named
+    line = Line(NO_SUBSCRIPTION, like.currency, like.profile, said, {})
+    return Charge(line, Decimal(cost), None, Decimal(1))
+
+
+def every_charge_once(
+    tenant: Tenant, metric: Metric = Metric.ACTUAL, *, purchases: bool = True
+) -> dict[Any, Decimal]:
+    """Add up the charges themselves, by day, currency and subscription, without asking who sees them."""
+    found: dict[Any, list[Decimal]] = {}
+    for day in tenant.days:
+        for owner in (*tenant.subscriptions, NO_SUBSCRIPTION):
+            for line, actual, amortized, _ in tenant.charges(day, owner):
+                cost = actual if metric is Metric.ACTUAL else amortized
+                key = day, line.currency, line.dimensions["SubscriptionId"] or NO_SUBSCRIPTION
+                if cost is not None and (purchases or owner != NO_SUBSCRIPTION):
+                    found.setdefault(key, []).append(cost)
+    return {key: exact_sum(costs) for key, costs in found.items()}
+
+
+async def costs(bench: Laptop, metric: Metric = Metric.ACTUAL) -> Any:  # noqa: ANN401 - a matcher of pytest
+    """Give what is published; the service adds up doubles, more of them in a wide scope's rows."""
+    found = {key: cost for key, (cost, _) in (await bench.totals(metric)).items()}
+    return pytest.approx(found, rel=Decimal(0), abs=Decimal("1e-9"))
+
+
+async def sources(bench: Laptop, condition: pl.Expr) -> set[str]:
+    """Name the scopes from which published rows come."""
+    rows = [(await bench.ledger("ActualCost", day)).filter(condition) for day in bench.tenant.days]
+    return set(pl.concat(rows).filter(pl.col("x_ValidTo").is_null())["x_SourceScope"])
+
+
+async def entries(bench: Laptop) -> dict[str, dict[str, Any]]:
+    """Give what the first day's manifest says of each scope."""
+    return {one["scope"]: one for one in (await bench.manifest("ActualCost", bench.tenant.days[0]))["scopes"]}
+
+
+def failures(run: Run) -> list[tuple[str, str]]:
+    assert run.summary is not None
+    return [(str(failure["scope"]).lower(), failure["state"]) for failure in run.summary["failures"]]
+
+
+@asynccontextmanager
+async def settings_of(bench: Laptop, *scopes: str) -> AsyncIterator[None]:
+    """Let the laptop's engine have other scopes in its settings."""
+    environ = {**bench.environ, "COST_SCOPES": ",".join(scopes)}
+    before = bench.engine
+    async with open_engine(environ, clock=bench.clock, jitter=Random(0)) as bench.engine:
+        yield
+    bench.engine = before
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+async def test_every_cost_counts_once_in_both_metrics(choice: str) -> None:
+    """Purchases that only a billing scope sees are in, with a subscription and without."""
+    tenant = a_tenant()
+    async with laptop(tenant, COST_SCOPES=",".join(CHOICES[choice](tenant)), **BOTH) as bench:
+        run = await bench.run()
+
+        assert (run.status, failures(run)) == (RunStatus.COMPLETE, [])
+        for metric in Metric:
+            assert every_charge_once(tenant, metric) == await costs(bench, metric)
+
+
+async def test_each_class_of_charge_comes_from_the_scope_that_knows_it_best() -> None:
+    """Usage from the narrowest scope, purchases from the widest that is billed; what others say is told."""
+    tenant = a_tenant()
+    narrow, wide, account = tenant.subscription_scopes[0], tenant.management_group, tenant.billing_account
+    usage, own = pl.col("x_ChargeType") == "Usage", pl.col("subscription") == tenant.subscriptions[0]
+    async with laptop(tenant, COST_SCOPES=f"{narrow},{wide},{account}") as bench:
+        await bench.run()
+
+        assert await sources(bench, usage & own) == {narrow}
+        assert await sources(bench, ~usage & own) == {account.lower()}
+        assert await sources(bench, ~own) == {account.lower()}
+        told = await entries(bench)
+        assert {one["state"] for one in told.values()} == {"reconciled"}
+        # Nothing of the management group counts, so all that it said is shadowed.
+        assert told[wide]["shadowed"] == told[wide]["totals"]
+        assert told[account]["shadowed"]
+        assert told[account]["shadowed"] != told[account]["totals"]
+
+
+async def test_subscription_that_moved_between_two_profiles_has_its_cost_from_both() -> None:
+    tenant = a_tenant()
+    day, moved = tenant.days[0], tenant.subscriptions[0]
+    charges = tenant.charges(day, moved)
+    other = tenant.charges(day, tenant.subscriptions[1])[0].line.profile
+    half = len(charges) // 2
+    after = [
+        charge._replace(
+            line=Line(moved, charge.line.currency, other, charge.line.dimensions, charge.line.tags)
+        )
+        for charge in charges[half:]
+    ]
+    tenant.put(day, moved, [*charges[:half], *after])
+    scopes = [*tenant.billing_profiles, tenant.billing_account]
+    async with laptop(tenant, COST_SCOPES=",".join(scopes)) as bench:
+        run = await bench.run()
+
+        usage, own = pl.col("x_ChargeType") == "Usage", pl.col("subscription") == moved
+        assert await sources(bench, usage & own) == {path.lower() for path in tenant.billing_profiles}
+        assert every_charge_once(tenant) == await costs(bench)
+        assert (run.status, failures(run)) == (RunStatus.COMPLETE, [])
+
+
+async def test_scope_that_lost_its_role_loses_its_open_days_after_a_day_and_gets_them_back() -> None:
+    tenant = a_tenant()
+    narrow, account = tenant.subscription_scopes[0], tenant.billing_account
+    usage = (pl.col("x_ChargeType") == "Usage") & (pl.col("subscription") == tenant.subscriptions[0])
+    async with laptop(tenant, COST_SCOPES=f"{narrow},{account}", **NEVER_SETTLED) as bench:
+        await bench.run()
+        published = every_charge_once(tenant)
+
+        # GIVEN a role that was taken away WHEN the cost changes THEN the older reading stands, and is called stale
+        bench.fault(refuse={narrow: "RBACAccessDenied"})
+        restate(tenant, 8, subscription=tenant.subscriptions[0])
+        run = await bench.run()
+        assert run.status is RunStatus.PARTIAL
+        assert (narrow, "failed") in failures(run)
+        assert await sources(bench, usage) == {narrow}
+        assert (await entries(bench))[narrow]["state"] == "stale"
+        now, before = every_charge_once(tenant), dict(published)
+        assert now != before
+
+        # WHEN a day has gone by THEN the account speaks for the subscription, and every cost is there once
+        bench.clock.ahead += timedelta(hours=25)
+        run = await bench.run()
+        assert run.status is RunStatus.PARTIAL
+        assert await sources(bench, usage) == {account.lower()}
+        assert now == await costs(bench)
+
+        # WHEN the role is back THEN so is the subscription
+        bench.fault()
+        run = await bench.run()
+        assert (run.status, failures(run)) == (RunStatus.COMPLETE, [])
+        assert await sources(bench, usage) == {narrow}
+        assert now == await costs(bench)
+
+
+async def test_scope_that_left_the_settings_keeps_its_cost_until_another_reports_it() -> None:
+    tenant = a_tenant()
+    first, second, third = tenant.subscription_scopes
+    async with laptop(tenant, COST_SCOPES=f"{first},{second},{third}") as bench:
+        await bench.run()
+        published = await bench.totals()
+
+        # WHEN one leaves and nobody else reports it THEN its cost stays, and no other moves
+        async with settings_of(bench, second, third):
+            run = await bench.run()
+            assert (run.status, failures(run)) == (RunStatus.COMPLETE, [])
+            assert await bench.totals() == published
+
+        # WHEN a wider one comes that reports it THEN its cost comes from there, once
+        async with settings_of(bench, second, third, tenant.billing_account):
+            run = await bench.run()
+            assert (run.status, failures(run)) == (RunStatus.COMPLETE, [])
+            assert first not in await sources(bench, pl.lit(value=True))
+            assert every_charge_once(tenant) == await costs(bench)
+
+        # WHEN that one leaves and the first is back THEN purchases that nobody reports now stay as well
+        async with settings_of(bench, first, second, third):
+            run = await bench.run()
+            assert (run.status, failures(run)) == (RunStatus.COMPLETE, [])
+            usage = pl.col("x_ChargeType") == "Usage"
+            assert await sources(bench, usage & (pl.col("subscription") == tenant.subscriptions[0])) == {
+                first
+            }
+
+
+async def test_scopes_that_disagree_are_told_with_both_figures_until_they_agree() -> None:
+    """The owner counts; the run says that something is left to look at."""
+    tenant = a_tenant()
+    narrow, account = tenant.subscription_scopes[0], tenant.billing_account
+    async with laptop(tenant, COST_SCOPES=f"{narrow},{account}") as bench:
+        await bench.run()
+        restate(tenant, 8, [tenant.days[0]], tenant.subscriptions[0])
+
+        run = await bench.run(narrow)
+
+        assert (run.status, failures(run)) == (RunStatus.PARTIAL, [(account.lower(), "disagrees")])
+        told = (await entries(bench))[account]
+        assert told["state"] == "disagrees"
+        assert f"usage of {tenant.subscriptions[0]}: it says " in told["cause"]
+        assert (await bench.manifest("ActualCost", tenant.days[0]))["status"] == "reconciled"
+
+        run = await bench.run()
+
+        assert (run.status, failures(run)) == (RunStatus.COMPLETE, [])
+        assert every_charge_once(tenant) == await costs(bench)
+        assert (await entries(bench))[account]["cause"] is None
