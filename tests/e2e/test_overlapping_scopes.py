@@ -109,7 +109,7 @@ async def settings_of(bench: Laptop, *scopes: str) -> AsyncIterator[None]:
     """Let the laptop's engine have other scopes in its settings."""
     environ = {**bench.environ, "COST_SCOPES": ",".join(scopes)}
     before = bench.engine
-    async with open_engine(environ, clock=bench.clock, jitter=Random(0)) as bench.engine:
+    async with open_engine(environ, edge=bench.edge, clock=bench.clock, jitter=Random(0)) as bench.engine:
         yield
     bench.engine = before
 
