@@ -63,16 +63,19 @@ def left_out(generation: Generation, days: Iterable[DayVerdict]) -> int:
 def repeat(before: Generation, now: Generation, day: date) -> DayVerdict:
     """Say which variant of a day two complete readings agree in, if any; the earlier one stands as the control.
 
-    Rows that came twice prove something only where the borders of the pages lay elsewhere the second time: twins
-    come again, an overlap does not. Where they did not move, such a day is not proven.
+    One of the two must have had no row twice on that day, so that there is no doubt about what it says. Two that
+    both had some may be wrong in the same way: an overlap that comes again, or a twin that both leave out.
     """
-    old, new = variants(before, day), variants(now, day)
-    came_twice = old[1].with_repeated or new[1].with_repeated
-    same_borders = before.pages[1].raw_rows == now.pages[1].raw_rows
-    for was, told in ((old[1], new[1]), (old[0], new[0])):
-        if was.digest == told.digest and not (came_twice and same_borders):
-            return replace(told, agreed=True, control=was.sums)
-    return replace(new[1], control=old[1].sums)
+    (old, old_with), (new, new_with) = variants(before, day), variants(now, day)
+    if not new_with.with_repeated:
+        agreed = [(was, new) for was in (old_with, old) if was.digest == new.digest]
+    elif not old_with.with_repeated:
+        agreed = [(old, told) for told in (new_with, new) if told.digest == old.digest]
+    else:
+        agreed = []
+    for was, told in agreed:
+        return replace(told, agreed=True, control=was.sums)
+    return replace(new_with, control=old_with.sums)
 
 
 def agrees(said: Mapping[str, Sums], control: Mapping[str, Sums], tolerance: Decimal) -> bool:

@@ -202,12 +202,21 @@ def test_twins_that_one_border_parts_and_another_does_not_are_proven_by_the_repe
     assert (told.agreed, told.sums["USD"].records) == (True, 5)
 
 
-def test_overlap_that_comes_elsewhere_the_second_time_is_left_out() -> None:
+def test_overlap_that_only_one_reading_has_is_left_out() -> None:
     rows = FIVE[:2] + FIVE[3:]
+    whole, shared = reading(rows), reading(rows[:2], rows[1:])
 
-    told = repeat(reading(rows[:2], rows[1:]), reading(rows[:3], rows[2:]), DAYS[0])
+    for told in (repeat(shared, whole, DAYS[0]), repeat(whole, shared, DAYS[0])):
+        assert (told.agreed, told.sums["USD"].records) == (True, 4)
 
-    assert (told.agreed, told.sums["USD"].records) == (True, 4)
+
+def test_rows_that_come_twice_in_both_readings_prove_nothing() -> None:
+    """Of four equal records each reading leaves one too many out, and both say the same."""
+    four: list[Row] = [("a", 1, 0)] * 4
+
+    told = repeat(reading(four[:2], four[1:]), reading(four[:3], four[2:]), DAYS[0])
+
+    assert not told.agreed
 
 
 def test_what_comes_twice_between_the_same_borders_is_not_proven_by_coming_so_again() -> None:
