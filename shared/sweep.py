@@ -186,7 +186,12 @@ async def _sweep_run(engine: Engine, run: Run, now: datetime, longest: timedelta
 async def _sweep_slice(engine: Engine, run: Run, piece: Slice, now: datetime, longest: timedelta) -> None:
     if is_overdue(run, now):
         await ending.end(engine, piece, SliceState.FAILED, OVERDUE, STALL_CURE)
-    elif now - await last_page(engine, piece) > longest:
+        return
+    told = [time for time in (piece.touched_at, piece.not_before) if time is not None]
+    if told and now - max(told) <= engine.settings.stall:
+        # Its row alone tells: of a backfill's thousands of slices most wait for their day.
+        return
+    if now - await last_page(engine, piece) > longest:
         hours = longest // timedelta(hours=1)
         cause = f"DeadlineExceeded: the service gave no page for {hours} hours"
         await ending.end(engine, piece, SliceState.FAILED, cause, DEADLINE_CURE)

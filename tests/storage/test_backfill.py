@@ -170,6 +170,25 @@ async def test_slice_that_gives_way_has_not_stalled_as_long_as_others_are_served
         assert [piece.restarts for piece in await bench.slices(run)] == [1, 1]
 
 
+async def test_slices_that_wait_for_their_day_cost_a_sweep_nothing() -> None:
+    """Of thousands, else, it would come to no end and reach no other run."""
+    async with laptop(small_tenant(), COST_QUOTA_TENANT="1/h") as bench:
+        run = await filled(bench)
+        first, second = await bench.slices(run)
+        assert second.not_before is not None
+        bench.clock.ahead += A_STALL
+        bench.edge.heal()
+
+        await sweep(bench.engine)
+
+        asked = bench.edge.made("table query CostHashes")
+        bench.edge.heal()
+        bench.clock.ahead += timedelta(hours=2)
+        await sweep(bench.engine)
+        assert 0 < len(asked) < len(bench.edge.made("table query CostHashes"))
+        assert first.not_before is None
+
+
 async def test_timer_reads_what_a_backfill_has_still_before_it() -> None:
     async with laptop(small_tenant(), COST_LOOKBACK_DAYS="1") as bench:
         today = bench.clock().date()
