@@ -17,13 +17,14 @@ from shared.events import INVOICE_MISMATCHED, emit
 from shared.normalise.exact import text
 from shared.plan.seed import Order, finish_seeding, new_run_id, seed
 from shared.reconcile.compare import Finding, Suspect
-from shared.reconcile.periods import Period
+from shared.reconcile.explain import explain
+from shared.reconcile.periods import Period, month_of
 from shared.runs import TABLE
 from shared.runs.rows import INVOICES
 from shared.scopes import Scope
 from shared.storage.errors import Conflict
-from shared.storage.rows import Row
-from shared.versions import VERSION, UnreadableError, converted, demand, reads, tell
+from shared.storage.rows import Row, quoted
+from shared.versions import VERSION, UnreadableError, converted, demand, readable, reads, tell
 
 KIND: Final = "reconcile"
 CURE: Final = "restore it, or remove it: the mismatch is then told once more"
@@ -101,7 +102,8 @@ async def tell_once(
     """Tell of a mismatch and have its period read again, each once for the same totals.
 
     The event comes again where the bill's or the ledger's total is another one; the period is read again once for
-    each total of the bill, where none of `rereads` does so. Gives the finding with the run that reads it again.
+    each total of the bill, where none of `rereads` does so. Gives the finding with the run that reads it again and
+    with what may explain it, which is looked for last: it reads much, and whoever dies meanwhile has lost nothing.
     """
     try:
         alert = await _claim(engine, finding, billed, ledger, rereads)
@@ -109,16 +111,23 @@ async def tell_once(
         # Nobody knows what was told already, and the row is not written over.
         tell(error)
         return replace(finding, cause=error.cause, cure=error.cure)
+    if alert is not None and not (alert.told or alert.seeded):
+        await _read_again(engine, alert)
+        rereads[finding.scope, finding.period] = alert.run
+    finding = replace(finding, suspects=await explain(engine, finding, Scope.parse(finding.scope).key))
     if alert is None:
         return finding
     if not alert.told:
-        if not alert.seeded:
-            await _read_again(engine, alert)
-            rereads[finding.scope, finding.period] = alert.run
         _emit(finding, billed, ledger, alert.run)
         with suppress(Conflict):
             await _save(engine, replace(alert, seeded=True, told=True))
     return replace(finding, reread=alert.run)
+
+
+async def unfinished(engine: Engine) -> list[Period]:
+    """Give the months with a mismatch that was written down and never told: a process died over it."""
+    rows = await engine.storage.tables.query(TABLE, f"PartitionKey eq {quoted(INVOICES)} and told eq false")
+    return sorted({month_of(alert.last) for alert in readable(rows, read_alert, tell)})
 
 
 async def _claim(

@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -14,7 +14,7 @@ from infra.local.simulator import BillingFaults, Metric, Tenant, restate, scope_
 from shared import events
 from shared.cli import logs
 from shared.messages import PAGES
-from shared.reconcile.compare import Finding
+from shared.reconcile.compare import BillState, Finding
 from shared.reconcile.periods import Period, month_of
 from shared.reconcile.reconcile import TIMER_PATIENCE, reconcile, reconcile_timer
 from tests.fates import Fate
@@ -450,3 +450,33 @@ async def test_the_timer_reconciles_the_last_closed_month(
         bill(bench, off_by={first_subscription(tenant)[0]: "250"})
         await reconcile_timer(bench.engine)
         assert [(event["first"], event["last"]) for event in told()] == [("2026-05-01", "2026-05-31")]
+
+
+async def test_a_mismatch_whose_finder_died_is_told_by_the_timer_of_the_next_month(
+    told: Callable[[], list[dict[str, Any]]],
+) -> None:
+    """By then another month is the last closed one."""
+    tenant = a_tenant()
+    async with bench_of(tenant) as bench:
+        bill(bench, off_by={first_subscription(tenant)[0]: "250"})
+        bench.edge.kill_on("table insert CostRuns", after=True)
+        assert await dies(reconcile_timer(bench.engine))
+        bench.restart()
+        assert told() == []
+        bench.clock.ahead += timedelta(days=31)
+
+        await reconcile_timer(bench.engine)
+
+        assert [(event["first"], event["last"]) for event in told()] == [("2026-05-01", "2026-05-31")]
+        assert len(await rereads(bench)) == 1
+
+
+async def test_a_scope_of_which_a_row_cannot_be_read_keeps_no_other_from_being_compared() -> None:
+    async with bench_of(a_tenant(), lambda tenant: tenant.subscription_scopes) as bench:
+        bench.edge.befall("table query CostDays", Fate.FAILS)
+
+        first, *others = await found(bench)
+
+        assert first.state is BillState.UNKNOWN
+        assert str(first.cause).startswith("Busy")
+        assert {finding.state for finding in others} == {BillState.CLOSED}
