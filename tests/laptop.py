@@ -26,6 +26,7 @@ from shared.engine import Engine, open_engine
 from shared.ledger.columns import COST_COLUMN
 from shared.messages import DAYS, PAGES, RUNS, PageItem
 from shared.plan.seed import Order, new_run_id, seed
+from shared.read.fetch_page import fetch_page
 from shared.registry.generations import Generations
 from shared.runs import Run, Slice
 from shared.scopes import Scope
@@ -149,6 +150,16 @@ class Laptop:
             bodies.append(message.body)
             await self.engine.storage.queues.delete(queue, message)
         return bodies
+
+    async def work_up_to(self, page: int) -> tuple[Run, bytes]:
+        """Seed a run of one slice and work its pages until the message of `page` is in hand."""
+        run = await self.seed()
+        for number in range(1, page):
+            (body,) = await self.take(PAGES)
+            assert PageItem.decode(body).page == number
+            await fetch_page(self.engine, body)
+        (body,) = await self.take(PAGES)
+        return run, body
 
     async def run(self, *only: str, accept_vanished: bool = False) -> Run:
         """Seed a run and work it to its end."""

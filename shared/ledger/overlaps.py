@@ -15,11 +15,10 @@ from decimal import Decimal
 from enum import StrEnum
 
 from shared.ledger.columns import NO_SUBSCRIPTION
-from shared.normalise.exact import minus, plus, times, total
+from shared.normalise.exact import near, total
 from shared.scopes import Scope
 
 _PURCHASE = "purchase"
-_FLOOR = Decimal("1e-9")
 
 
 class ChargeClass(StrEnum):
@@ -60,8 +59,7 @@ class Overlap:
 
     def agrees(self, tolerance: Decimal) -> bool:
         """Whether both are equal up to `tolerance`, relative to the absolute amounts, and a small floor."""
-        difference = minus(self.owner_total, self.shadowed_total).copy_abs()
-        return difference <= plus(times(tolerance, self.absolute), _FLOOR)
+        return near(self.owner_total, self.shadowed_total, self.absolute, tolerance)
 
 
 @dataclass(frozen=True, slots=True)

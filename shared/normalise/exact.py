@@ -6,6 +6,9 @@ Python's default context rounds to 28 digits without a word; amounts of decimal(
 from collections.abc import Iterable, Mapping
 from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
 
+FLOOR = Decimal("1e-9")
+"""What two sums of the provider's may differ by in any case: it adds doubles."""
+
 _EXACT = Context(prec=120, traps=[Inexact, InvalidOperation, Overflow])
 
 
@@ -22,6 +25,11 @@ def minus(one: Decimal, other: Decimal) -> Decimal:
 def times(one: Decimal, other: Decimal) -> Decimal:
     """Multiply, every digit kept."""
     return _EXACT.multiply(one, other)
+
+
+def near(ours: Decimal, theirs: Decimal, absolute: Decimal, tolerance: Decimal) -> bool:
+    """Tell whether two sums differ by no more than the tolerance of the absolute amounts and a small floor."""
+    return minus(ours, theirs).copy_abs() <= plus(times(tolerance, absolute), FLOOR)
 
 
 def total(amounts: Iterable[Decimal]) -> Decimal:

@@ -9,8 +9,8 @@ from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 
+from shared.normalise.exact import near
 from shared.normalise.hashing import add_digests
-from shared.read.near import near
 from shared.registry.generations import Generation
 from shared.registry.pages import DayVerdict, Sums
 

@@ -14,8 +14,8 @@ from shared.engine import Engine
 from shared.events import VANISHED_CONFIRMED, emit
 from shared.ledger.columns import COST_COLUMN
 from shared.normalise.decimals import money_sum
+from shared.normalise.exact import near
 from shared.plan.windows import Window
-from shared.read.near import near
 from shared.runs import Slice, registry_partition
 from shared.scopes import Scope
 from shared.staging import StagedPageMissingError

@@ -12,7 +12,7 @@ from shared.messages import PAGES, RUNS, BadMessage, PageItem
 from shared.read.fetch_page import fetch_page
 from shared.registry import pages
 from shared.registry.pages import Page, Verdict
-from shared.runs import Run, Slice, SliceState
+from shared.runs import Slice, SliceState
 from tests.faults import Answer, Killed, Spoil, dies
 from tests.laptop import Laptop, laptop, page_message
 
@@ -54,17 +54,6 @@ async def queued(bench: Laptop) -> list[PageItem]:
     return [PageItem.decode(body) for body in await bench.take(PAGES)]
 
 
-async def work_up_to(bench: Laptop, page: int) -> tuple[Run, bytes]:
-    """Seed a run and work its pages until the message of `page` is in hand."""
-    run = await bench.seed()
-    for number in range(1, page):
-        (body,) = await bench.take(PAGES)
-        assert PageItem.decode(body).page == number
-        await fetch_page(bench.engine, body)
-    (body,) = await bench.take(PAGES)
-    return run, body
-
-
 @pytest.mark.parametrize("page", [1, 2, CLOSING])
 async def test_killed_at_any_outside_call_the_redelivery_ends_with_the_same_registry(page: int) -> None:
     """Nothing is lost, nothing comes twice. Dying after a call's effect is dying before the next call."""
@@ -73,7 +62,7 @@ async def test_killed_at_any_outside_call_the_redelivery_ends_with_the_same_regi
         wanted = await registry_of_an_undisturbed_run(bench)
         place, killed = 0, True
         while killed:
-            run, body = await work_up_to(bench, page)
+            run, body = await bench.work_up_to(page)
             bench.edge.kill_at(place, after=True)
             killed = await dies(fetch_page(bench.engine, body))
             bench.restart()
@@ -127,7 +116,7 @@ async def test_worker_that_dies_around_the_commit_leaves_one_page_and_its_succes
 ) -> None:
     tenant = small_tenant()
     async with laptop(tenant, **two_pages(tenant)) as bench:
-        run, body = await work_up_to(bench, 1)
+        run, body = await bench.work_up_to(1)
         bench.edge.kill_on(named, after=after)
         with pytest.raises(Killed):
             await fetch_page(bench.engine, body)
@@ -145,7 +134,7 @@ async def test_loser_of_an_insert_takes_the_winners_page_and_sends_its_successor
     """The winner committed the page and died before it sent anything."""
     tenant = small_tenant()
     async with laptop(tenant, **two_pages(tenant)) as bench, bench.other() as (winner, edge):
-        run, body = await work_up_to(bench, 1)
+        run, body = await bench.work_up_to(1)
 
         async def another_worker_wins(_: Call) -> None:
             edge.kill_on("queue send")
@@ -167,7 +156,7 @@ async def test_loser_of_an_insert_takes_the_winners_page_and_sends_its_successor
 async def test_message_of_a_committed_page_sends_nothing_once_its_successor_is_recorded_as_sent() -> None:
     tenant = small_tenant()
     async with laptop(tenant, **two_pages(tenant)) as bench:
-        _, body = await work_up_to(bench, 1)
+        _, body = await bench.work_up_to(1)
         await fetch_page(bench.engine, body)
         assert len(await queued(bench)) == 1
         bench.restart()
@@ -183,7 +172,7 @@ async def test_message_of_an_older_generation_starts_the_current_one_where_that_
     tenant = small_tenant()
     async with laptop(tenant, **two_pages(tenant)) as bench:
         bench.fault(move_rate=1.0, spoiled_readings=1)
-        run, body = await work_up_to(bench, 2)
+        run, body = await bench.work_up_to(2)
         bench.edge.kill_on("queue send")
         with pytest.raises(Killed):
             await fetch_page(bench.engine, body)
@@ -201,7 +190,7 @@ async def test_message_of_an_older_generation_is_dropped_where_the_current_one_h
     tenant = small_tenant()
     async with laptop(tenant, **two_pages(tenant)) as bench:
         bench.fault(move_rate=1.0, spoiled_readings=1)
-        _, older = await work_up_to(bench, 2)
+        _, older = await bench.work_up_to(2)
         await fetch_page(bench.engine, older)
         (first,) = await bench.take(PAGES)
         await fetch_page(bench.engine, first)
@@ -284,7 +273,7 @@ async def test_throttle_puts_the_message_back_with_a_place_and_burns_no_attempt(
     tenant = small_tenant()
     async with laptop(tenant, COST_THROTTLE_FLOOR="1") as bench:
         bench.fault(throttle_rate=1.0, throttles_in_a_row=1, hint_seconds=0)
-        run, body = await work_up_to(bench, 1)
+        run, body = await bench.work_up_to(1)
 
         before = bench.clock()
         await fetch_page(bench.engine, body)
@@ -327,7 +316,7 @@ async def test_expired_token_is_fetched_anew_and_tried_once_more() -> None:
         bench.edge.spoil = on_the_first_answer(
             lambda _: (401, {}, b'{"error":{"code":"ExpiredAuthenticationToken","message":"expired"}}')
         )
-        run, body = await work_up_to(bench, 1)
+        run, body = await bench.work_up_to(1)
 
         await fetch_page(bench.engine, body)
 
@@ -359,7 +348,7 @@ async def test_cursor_too_long_for_a_table_property_is_refused_by_name() -> None
 
     async with laptop(tenant, **two_pages(tenant)) as bench:
         bench.edge.spoil = on_the_first_answer(lengthen)
-        run, body = await work_up_to(bench, 1)
+        run, body = await bench.work_up_to(1)
 
         await fetch_page(bench.engine, body)
 
@@ -414,7 +403,7 @@ async def test_slice_that_another_worker_has_ended_is_not_failed_by_one_that_was
     """The second worker's answer says nothing about the days that the first has read to their end."""
     tenant = small_tenant()
     async with laptop(tenant) as bench, bench.other() as (other, _):
-        run, body = await work_up_to(bench, 1)
+        run, body = await bench.work_up_to(1)
 
         async def read_to_the_end(_: Call) -> None:
             await fetch_page(other, body)

@@ -10,11 +10,11 @@ from infra.local.simulator import Metric, Shape, Tenant
 from infra.local.simulator.details import DetailsQuery
 from infra.local.simulator.details import records as simulated
 from shared.days import Reading
-from shared.messages import PAGES, PageItem
+from shared.messages import PAGES
 from shared.read.fetch_page import fetch_page
 from shared.registry import pages
 from shared.registry.pages import Page, count_records
-from shared.runs import Run, RunStatus, Slice, SliceState
+from shared.runs import RunStatus, Slice, SliceState
 from shared.scopes import ScopeKind
 from tests.faults import Answer, dies
 from tests.laptop import Laptop, laptop
@@ -175,7 +175,7 @@ async def test_killed_at_any_outside_call_the_redelivery_ends_with_the_same_regi
         wanted = await told(bench, await bench.slice(undisturbed))
         place, killed = 0, True
         while killed:
-            run, body = await work_up_to(bench, page)
+            run, body = await bench.work_up_to(page)
             bench.edge.kill_at(place, after=True)
             killed = await dies(fetch_page(bench.engine, body))
             bench.restart()
@@ -188,17 +188,6 @@ async def test_killed_at_any_outside_call_the_redelivery_ends_with_the_same_regi
             assert await told(bench, piece) == wanted, place
             place += 1
         assert place > 9
-
-
-async def work_up_to(bench: Laptop, page: int) -> tuple[Run, bytes]:
-    """Seed a run and work its pages until the message of `page` is in hand."""
-    run = await bench.seed()
-    for number in range(1, page):
-        (body,) = await bench.take(PAGES)
-        assert PageItem.decode(body).page == number
-        await fetch_page(bench.engine, body)
-    (body,) = await bench.take(PAGES)
-    return run, body
 
 
 @pytest.mark.parametrize("kind", ["move", "lose", "loop"])
@@ -268,7 +257,7 @@ async def test_throttle_moves_the_gates_of_usage_details_and_leaves_those_of_que
     tenant = small_tenant()
     async with laptop(tenant, **DETAILS) as bench:
         bench.fault(throttle_rate=1.0, throttles_in_a_row=1, hint_seconds=40)
-        run, body = await work_up_to(bench, 1)
+        run, body = await bench.work_up_to(1)
 
         await fetch_page(bench.engine, body)
 
@@ -396,7 +385,7 @@ async def test_killed_while_a_reading_waits_for_its_repetition_the_redelivery_go
         bench.fault(refuse={tenant.subscription_scopes[0]: "UnsupportedOffer"})
         place, killed = 0, True
         while killed:
-            run, body = await work_up_to(bench, CLOSING)
+            run, body = await bench.work_up_to(CLOSING)
             bench.edge.kill_at(place, after=True)
             killed = await dies(fetch_page(bench.engine, body))
             bench.restart()
