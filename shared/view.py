@@ -56,7 +56,7 @@ def lapsed_at(pointer: Pointer, settle: timedelta) -> datetime | None:
     reading, attempt = pointer.reading, pointer.attempt
     if reading is None or attempt is None or reading.read_at >= settled_at(pointer.day, settle):
         return None
-    return attempt.since + LAPSE if attempt.at - attempt.since >= LAPSE else None
+    return attempt.since + LAPSE if attempt.lapsed else None
 
 
 def view_of(scopes: ScopeList, pointers: Iterable[Pointer], settle: timedelta) -> View:

@@ -9,6 +9,11 @@ from enum import StrEnum
 LAPSE = timedelta(hours=24)
 """An owner that failed for so long loses its open days to the next."""
 
+EARLIER = 64
+"""How many failed attempts in a row a pointer knows the times of: the first and the latest."""
+
+_SECOND = timedelta(seconds=1)
+
 
 class ScopeState(StrEnum):
     """What a manifest says of a scope on a day."""
@@ -54,14 +59,30 @@ class Reading:
 class Attempt:
     """A slice that ended without a reading that counts: its state, its cause and when.
 
-    `since` is when the first of the attempts in a row ended that way.
+    `earlier` are the times of the attempts in a row before it, ascending: a reading that is noted late may have
+    come between them.
     """
 
     run: str
     state: ScopeState
     cause: str
     at: datetime
-    since: datetime
+    earlier: tuple[datetime, ...] = ()
+
+    @property
+    def since(self) -> datetime:
+        """When the first of the attempts in a row ended."""
+        return min((self.at, *self.earlier))
+
+    @property
+    def lapsed(self) -> bool:
+        """Whether the attempts in a row have lasted so long that an open day goes to the next owner."""
+        return self.at - self.since >= LAPSE
+
+    @property
+    def order(self) -> tuple[datetime, str, str, str]:
+        """What orders attempts in time; of two at one moment any rule will do that all workers have."""
+        return self.at, self.run, self.state, self.cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,24 +175,40 @@ def moved(pointer: Pointer, reading: Reading) -> Pointer:
         reading.shape,
         reading.agreed,
     )
-    attempt = pointer.attempt
-    # The service dates its answers in whole seconds.
-    if attempt is not None and attempt.at.replace(microsecond=0) <= reading.read_at:
+    attempt = None if pointer.attempt is None else _since(pointer.attempt, reading)
+    if pointer.attempt is not None and pointer.attempt.lapsed:
         # Whoever lost the day meanwhile gets it back now, though it says the same as before.
-        same = same and attempt.at - attempt.since < LAPSE
-        attempt = None
+        same = same and attempt is not None and attempt.lapsed
     changed_at = pointer.changed_at if same else _latest(pointer.changed_at, reading.read_at)
     return replace(pointer, reading=reading, changed_at=changed_at, attempt=attempt)
 
 
 def noted(pointer: Pointer, attempt: Attempt) -> Pointer:
-    """Give the pointer after this attempt: itself where a later reading or attempt stands."""
-    if pointer.reading is not None and pointer.reading.read_at > attempt.at:
+    """Give the pointer after this attempt: itself where a later reading stands.
+
+    Of two attempts the later one stands, and knows the time of the other.
+    """
+    if pointer.reading is not None and _answered(attempt.at, pointer.reading):
         return pointer
-    if pointer.attempt is not None and pointer.attempt.at >= attempt.at:
-        return pointer
-    since = attempt.since if pointer.attempt is None else min(pointer.attempt.since, attempt.since)
-    return replace(pointer, attempt=replace(attempt, since=since))
+    old = pointer.attempt
+    if old is None:
+        return replace(pointer, attempt=attempt)
+    last = max(old, attempt, key=lambda one: one.order)
+    times = sorted({old.at, *old.earlier, attempt.at, *attempt.earlier} - {last.at})
+    kept = times if len(times) <= EARLIER else [times[0], *times[1 - EARLIER :]]
+    return replace(pointer, attempt=replace(last, earlier=tuple(kept)))
+
+
+def _since(attempt: Attempt, reading: Reading) -> Attempt | None:
+    """Give the attempts in a row that the reading did not answer."""
+    if _answered(attempt.at, reading):
+        return None
+    return replace(attempt, earlier=tuple(time for time in attempt.earlier if not _answered(time, reading)))
+
+
+def _answered(time: datetime, reading: Reading) -> bool:
+    """Tell whether a reading makes up for an attempt: the service dates its answers in whole seconds."""
+    return time < reading.read_at + _SECOND
 
 
 def _latest(one: datetime | None, other: datetime) -> datetime:

@@ -77,7 +77,7 @@ def read_pointer(row: Row) -> Pointer:
     if pointer.reading is not None:
         _demand_exact(pointer.reading)
     if pointer.attempt is not None:
-        _demand_zones("attempt", pointer.attempt.at, pointer.attempt.since)
+        _demand_zones("attempt", pointer.attempt.at, *pointer.attempt.earlier)
     return pointer
 
 

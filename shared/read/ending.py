@@ -195,7 +195,7 @@ async def _note_days(
                 continue
             told = ScopeState.FAILED
         pointer = known.get(day) or blank_pointer(piece, day)
-        await engine.days.note(pointer, Attempt(piece.run, told, cause, now, now))
+        await engine.days.note(pointer, Attempt(piece.run, told, cause, now))
 
 
 def blank_pointer(piece: Slice, day: date) -> Pointer:

@@ -53,7 +53,7 @@ PUBLICATION = Publication(
     totals={"USD": Decimal("0.1")},
     published_at=READ_AT + timedelta(minutes=2),
 )
-FAILED = Attempt("r2", ScopeState.FAILED, "RBACAccessDenied", READ_AT + timedelta(hours=4), READ_AT)
+FAILED = Attempt("r2", ScopeState.FAILED, "RBACAccessDenied", READ_AT + timedelta(hours=4), (READ_AT,))
 
 
 def test_columns_stand_under_each_other_and_lines_end_without_blanks() -> None:

@@ -1,5 +1,6 @@
 """Pointers move forward only, whoever moves them and in whatever order."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -9,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.days import Attempt, Pointer, Reading, ScopeState, moved, noted
+from shared.days import LAPSE, Attempt, Pointer, Reading, ScopeState, moved, noted
+from shared.days.model import EARLIER
 
 START = datetime(2026, 5, 10, 12, tzinfo=UTC)
 BLANK = Pointer("ActualCost", date(2026, 5, 9), "/subscriptions/x", "x")
@@ -34,7 +36,14 @@ def reading(minute: int, generation: str = "g", digest: str = "a", *, agreed: bo
 
 def attempt(minute: int, state: ScopeState = ScopeState.FAILED) -> Attempt:
     at = START + timedelta(minutes=minute)
-    return Attempt("r", state, "cause", at, at)
+    return Attempt("r", state, "cause", at)
+
+
+def noted_all(facts: Iterable[Reading | Attempt]) -> Pointer:
+    pointer = BLANK
+    for fact in facts:
+        pointer = moved(pointer, fact) if isinstance(fact, Reading) else noted(pointer, fact)
+    return pointer
 
 
 readings = st.builds(
@@ -79,6 +88,70 @@ def test_every_delivery_order_ends_at_the_same_reading(several: list[Reading]) -
             pointer = moved(pointer, one)
         ends.add(None if pointer.reading is None else pointer.reading.order)
     assert len(ends) == 1
+
+
+hours = st.sampled_from([0, 1, 20, 24, 25, 26, 49]).map(lambda hour: 60 * hour)
+facts = st.one_of(
+    st.builds(reading, hours, st.sampled_from(["g1", "g2"])),
+    st.builds(attempt, hours, st.sampled_from([ScopeState.FAILED, ScopeState.VANISHED])),
+    # Of the same second as a reading, and after the service's Date of it.
+    st.builds(lambda one: replace(one, at=one.at + timedelta(milliseconds=400)), st.builds(attempt, hours)),
+)
+
+
+@given(st.lists(facts, max_size=7).flatmap(lambda some: st.tuples(st.just(some), st.permutations(some))))
+def test_readings_and_failures_in_any_order_leave_the_same_reading_state_and_lapse(
+    orders: tuple[list[Reading | Attempt], list[Reading | Attempt]],
+) -> None:
+    """An owner keeps or loses a day for what happened, not for which worker was first to say so."""
+    one, other = map(noted_all, orders)
+
+    assert (one.reading, one.attempt, one.state) == (other.reading, other.attempt, other.state)
+
+
+@given(st.lists(facts, max_size=7))
+def test_failures_in_a_row_are_those_that_no_reading_has_answered(
+    several: list[Reading | Attempt],
+) -> None:
+    last = max((one.read_at for one in several if isinstance(one, Reading)), default=None)
+    times = sorted(
+        one.at
+        for one in several
+        if isinstance(one, Attempt) and (last is None or one.at.replace(microsecond=0) > last)
+    )
+
+    told = noted_all(several).attempt
+
+    assert (told is None) == (not times)
+    if told is not None:
+        assert (told.since, told.at, told.lapsed) == (times[0], times[-1], times[-1] - times[0] >= LAPSE)
+
+
+def test_of_two_failures_at_one_moment_the_same_one_stands_in_either_order() -> None:
+    failures = [attempt(1), attempt(1, ScopeState.VANISHED)]
+
+    assert noted_all(failures) == noted_all(reversed(failures))
+
+
+def test_failures_in_a_row_are_known_to_a_number_and_the_first_always() -> None:
+    told = noted_all(attempt(minute) for minute in range(3 * EARLIER)).attempt
+
+    assert told is not None
+    assert (told.since, told.at) == (attempt(0).at, attempt(3 * EARLIER - 1).at)
+    assert len(told.earlier) == EARLIER
+    assert list(told.earlier[1:]) == [attempt(minute).at for minute in range(2 * EARLIER, 3 * EARLIER - 1)]
+
+
+def test_reading_noted_late_begins_the_failures_in_a_row_anew_and_says_that_the_day_was_got_back() -> None:
+    lapsed = noted_all([reading(0), attempt(60), attempt(60 * 20), attempt(60 * 26)])
+
+    back = moved(lapsed, reading(60 * 10, "h"))
+
+    assert lapsed.attempt is not None
+    assert lapsed.attempt.lapsed
+    assert back.attempt is not None
+    assert (back.attempt.since, back.attempt.lapsed) == (attempt(60 * 20).at, False)
+    assert back.changed_at == reading(60 * 10).read_at
 
 
 def test_same_reading_again_changes_nothing() -> None:
@@ -134,7 +207,9 @@ def test_attempt_from_before_a_reading_says_nothing_about_it() -> None:
 def test_earlier_attempt_does_not_replace_a_later_one() -> None:
     pointer = noted(BLANK, attempt(5, ScopeState.VANISHED))
 
-    assert noted(pointer, attempt(2)) == pointer
+    after = noted(pointer, attempt(2))
+
+    assert after.attempt == replace(attempt(5, ScopeState.VANISHED), earlier=(attempt(2).at,))
 
 
 def test_later_reading_clears_an_attempt_and_an_earlier_one_does_not() -> None:

@@ -29,7 +29,7 @@ def pointer(
     reading = Reading(
         "run", "s", "g", "0", "shape", 1, amounts, amounts, amounts, "query", agreed=agreed, read_at=NOW
     )
-    attempt = Attempt("run", ScopeState.FAILED, "RBACAccessDenied", NOW, NOW) if failed else None
+    attempt = Attempt("run", ScopeState.FAILED, "RBACAccessDenied", NOW) if failed else None
     return Pointer("ActualCost", day, SCOPE, "key", None if totals is None else reading, NOW, attempt)
 
 

@@ -91,7 +91,7 @@ READING = Reading(
     agreed=True,
     read_at=NOW,
 )
-ATTEMPT = Attempt(RUN.id, ScopeState.FAILED, "RBACAccessDenied", NOW, NOW)
+ATTEMPT = Attempt(RUN.id, ScopeState.FAILED, "RBACAccessDenied", NOW, (NOW,))
 POINTER = Pointer("ActualCost", FIRST, SCOPE.path, SCOPE.key, READING, NOW, ATTEMPT, "e")
 PUBLICATION = Publication(
     metric="ActualCost",

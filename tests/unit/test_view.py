@@ -35,7 +35,7 @@ READING = Reading(
 
 
 def pointer(scope: ListedScope, reading: Reading | None = READING, *, failed: bool = False) -> Pointer:
-    attempt = Attempt("r", ScopeState.FAILED, "cause", NOW, NOW) if failed else None
+    attempt = Attempt("r", ScopeState.FAILED, "cause", NOW) if failed else None
     return Pointer("ActualCost", DAY, scope.path, scope.key, reading, NOW, attempt)
 
 
