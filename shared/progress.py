@@ -12,8 +12,8 @@ from shared.runs import Slice
 async def last_progress(engine: Engine, piece: Slice) -> datetime:
     """Give the latest of: the slice's own change, its last committed page, and the time it waits for.
 
-    Waiting for a place at the quota gate, or for a pause between two readings, is progress; in the background also
-    to give way to others.
+    Waiting for a place at the quota gate, or for a pause between two readings, is progress. Who gives way to others
+    says so on the slice's row.
     """
     # A page waits at its source's gate, the closing at that of Query: for most scopes they are one.
     gates = dict.fromkeys((engine.gate, reader_of(piece).gate(engine, piece)))
@@ -21,7 +21,7 @@ async def last_progress(engine: Engine, piece: Slice) -> datetime:
         piece.touched_at,
         piece.not_before,
         await last_written(engine.storage.tables, piece.partition),
-        *[await gate.waits_until(piece.scope_key, background=piece.background) for gate in gates],
+        *[await gate.waits_until(piece.scope_key) for gate in gates],
     ]
     return max(time for time in times if time is not None)
 

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 RECONCILED = "reconciled"
 NOBODY_READ = Day((), None)
 DAY_CURE = "see the cause; a run that reads the day's scopes again publishes it"
-ABANDONED_CURE = "look at the poison records and the logs; the next run reads these days again"
-LOST_CURE = "rows of the run were removed from the table CostRuns; the next run reads these days again"
+ABANDONED_CURE = "look at the poison records and the logs; the next run over these days reads them again"
+LOST_CURE = (
+    "rows of the run were removed from the table CostRuns; the next run over these days reads them again"
+)
 
 
 async def summarise(

@@ -35,9 +35,12 @@ SHOWN = 30_000
 
 OVERDUE = f"DeadlineExceeded: the run is not done after {RUN_DEADLINE.days} days"
 DEADLINE_CURE = (
-    "see the throttles in the logs: others use up the quota of this tenant; the next run reads it again"
+    "see the throttles in the logs: others use up the quota of this tenant; "
+    "the next run over these days reads them again"
 )
-STALL_CURE = "the next run reads this window again; if it stalls too, look at the poison records and the logs"
+STALL_CURE = (
+    "the next run over these days reads them again; if it stalls too, look at the poison records and the logs"
+)
 
 
 async def sweep(engine: Engine) -> None:

@@ -120,15 +120,13 @@ class QuotaGate:
 
         await self._change(scope_key, pausing)
 
-    async def waits_until(self, scope_key: str, *, background: bool = False) -> datetime | None:
+    async def waits_until(self, scope_key: str) -> datetime | None:
         """Give the time until which a holder of the scope's last place waits: that is progress.
 
-        A pause moves the tenant's gate only, so its holder waits longer by what the pauses since have added. Who
-        takes only what others leave waits as long as anybody of the tenant does.
+        A pause moves the tenant's gate only, so its holder waits longer by what the pauses since have added.
         """
         tenant, scope = await self._read(scope_key)
         times = [place + tenant.gate.shift - scope.booked for place in scope.gate.places[-1:]]
-        times += tenant.gate.places[-1:] if background else ()
         return max([*times, *([tenant.gate.resume_at] if tenant.gate.resume_at else [])], default=None)
 
     async def _change(

@@ -32,7 +32,7 @@ from shared.storage.errors import Conflict
 
 CONTROL_PAGE = 5000
 RECONCILE_CURE = (
-    "the next run reads these days again; COST_PUBLISH_UNRECONCILED=true publishes them marked so"
+    "the next run over these days reads them again; COST_PUBLISH_UNRECONCILED=true publishes them marked so"
 )
 REPEAT_CURE = "two readings must prove each other: set COST_MAX_READINGS to 2 at least"
 VANISHED_CURE = "if the cost is really gone, say `python -m shared run --accept-vanished` for this scope"

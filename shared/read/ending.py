@@ -117,7 +117,8 @@ async def end(
             await take_up(engine, piece.run, piece.name)
             return
         await _note_days(engine, piece, state, cause or "", days)
-    if not await _save(engine, replace(piece, state=state, cause=cause, cure=cure), piece.generation):
+    ended = replace(piece, state=state, cause=cause, cure=cure and _for_its_run(piece, cure))
+    if not await _save(engine, ended, piece.generation):
         return
     emit(
         SLICE_ENDED,
@@ -129,6 +130,15 @@ async def end(
         cause=cause,
     )
     await follow_up(engine, piece.run, piece.seeding)
+
+
+def _for_its_run(piece: Slice, cure: str) -> str:
+    """Give the cure: the days of a backfill are seldom among those that the timer reads by itself."""
+    if not piece.background:
+        return cure
+    return (
+        f"{cure}; to ask for them again: `python -m shared backfill --from {piece.first} --to {piece.last}`"
+    )
 
 
 async def _save(engine: Engine, following: Slice, generation: str) -> bool:

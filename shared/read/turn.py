@@ -55,6 +55,7 @@ async def _place(engine: Engine, gate: QuotaGate, piece: Slice, item: PageItem, 
     # All that were parked would wake at once: the longer it goes on, the further they are spread.
     spread = min(SHORTEST_PARKING * (1 << min(item.parked, 10)), LONGEST_PARKING)
     until = found + spread * engine.jitter.randrange(0, 1001) / 1000
+    await _say_that_it_waits(engine, piece, until)
     await engine.send_page(msgspec.structs.replace(item, parked=item.parked + 1, not_before=until))
     return None
 
@@ -83,17 +84,26 @@ async def try_again(engine: Engine, piece: Slice, item: PageItem, answer: Transi
     attempt = item.attempt + 1
     said = f"{answer.cause}: {answer.detail}"
     if attempt >= engine.settings.max_attempts:
-        cure = f"the service failed {attempt} times in a row; the next run reads this window again"
+        cure = f"the service failed {attempt} times in a row; the next run over these days reads them again"
         await ending.end(engine, charged(piece, item), SliceState.FAILED, said, cure)
         return
     wait = max(ending.pause(engine, item.attempt), answer.wait or timedelta())
     emit(RETRIED, run=piece.run, slice=piece.name, page=item.page, attempt=attempt, cause=said)
     until = engine.clock() + wait
-    if wait >= engine.settings.stall / 2:
-        # Written down too, so that a long wait is not taken for a stall; who changed the slice knows more.
-        with suppress(Conflict):
-            await engine.runs.save_slice(replace(piece, not_before=until))
+    await _say_that_it_waits(engine, piece, until)
     await engine.send_page(msgspec.structs.replace(item, attempt=attempt, place=None, not_before=until))
+
+
+async def _say_that_it_waits(engine: Engine, piece: Slice, until: datetime) -> None:
+    """Write down on the slice's row, which tells of its progress, that its message is put off until then.
+
+    Not each time: as long as the row was touched lately, nobody takes the wait for a stall.
+    """
+    if piece.touched_at is not None and until - piece.touched_at < engine.settings.stall / 2:
+        return
+    # Who changed the slice meanwhile knows more.
+    with suppress(Conflict):
+        await engine.runs.save_slice(replace(piece, not_before=until))
 
 
 def _holding(item: PageItem, turn: Turn, due: datetime) -> PageItem:

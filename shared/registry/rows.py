@@ -24,7 +24,7 @@ from shared.storage.rows import Row
 from shared.versions import VERSION, MalformedError, converted, demand, reads
 
 TABLE = "CostHashes"
-CURE: Final = "leave it: the next run reads this window again"
+CURE: Final = "leave it: the next run over these days reads them again"
 CONTROL_KINDS: Final = frozenset({"query", "single_page", "repeated"})
 
 _Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]

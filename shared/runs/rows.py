@@ -25,8 +25,8 @@ SLICE: Final = "slice|"
 DAY: Final = "day|"
 DAY_STATES: Final = frozenset({"open", "published", "failed"})
 
-RUN_CURE: Final = "restore it; the next run reads its days again"
-SLICE_CURE: Final = "restore it, or leave it: the next run reads its window again"
+RUN_CURE: Final = "restore it; the next run over its days reads them again"
+SLICE_CURE: Final = "restore it, or leave it: the next run over its days reads them again"
 DAY_CURE: Final = "restore it, or leave it: the next run publishes the day if it still differs"
 POISON_CURE: Final = "restore it, or remove it once you know what it was evidence of"
 

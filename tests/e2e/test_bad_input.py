@@ -195,7 +195,9 @@ async def test_broken_answer_is_tried_again_a_bounded_number_of_times(
         piece = await bench.slice(run)
         assert piece.state is SliceState.FAILED
         assert str(piece.cause).startswith(cause)
-        assert piece.cure == "the service failed 2 times in a row; the next run reads this window again"
+        assert (
+            piece.cure == "the service failed 2 times in a row; the next run over these days reads them again"
+        )
         assert bench.running.simulator.journal.requests == 2
 
 

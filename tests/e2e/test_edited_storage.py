@@ -119,7 +119,7 @@ async def test_slice_of_another_version_is_named_and_the_other_slices_are_publis
 
         failure = fail_of(await bench.closed(run), scope=None)
         assert failure["cause"] == f"Unreadable: {named}"
-        assert "the next run reads its window again" in failure["cure"]
+        assert "the next run over its days reads them again" in failure["cure"]
         subscription = Scope.parse(bad.scope).subscription_id
         assert await bench.totals() == without(truth_of(tenant), bad.first, subscription)
 
@@ -145,7 +145,7 @@ async def test_page_that_was_edited_ends_its_slice_by_name_and_the_next_run_heal
 
         failure = fail_of(await bench.closed(run), scope=bad.scope)
         assert failure["cause"].startswith(f"Unreadable: CostHashes entity ({bad.partition}, 000001) ")
-        assert failure["cure"].endswith("leave it: the next run reads this window again")
+        assert failure["cure"].endswith("leave it: the next run over these days reads them again")
         subscription = Scope.parse(bad.scope).subscription_id
         assert await bench.totals() == without(truth_of(tenant), bad.first, subscription)
 

@@ -156,18 +156,68 @@ async def test_backfill_that_gives_way_asks_again_later_and_is_spread_further_ea
     assert max(wait for _, wait in hidden) < LONGEST_PARKING + timedelta(seconds=2)
 
 
-async def test_slice_that_gives_way_has_not_stalled_as_long_as_others_are_served() -> None:
+async def others_take(bench: Laptop, requests: int) -> None:
+    for _ in range(requests):
+        await bench.engine.gate.take("elsewhere", bench.clock())
+
+
+async def test_slice_that_gives_way_has_not_stalled_as_long_as_its_message_is_there() -> None:
+    """For a day others leave it no place; its message is put off time and again, and no sweep sends it twice."""
+    async with laptop(small_tenant(), COST_QUOTA_TENANT="4/h") as bench:
+        run = await filled(bench)
+        (body, _) = await first_pages(bench, run)
+        for _ in range(8):
+            await others_take(bench, 4)
+            await fetch_page(bench.engine, body)
+            (piece, _) = await bench.slices(run)
+            assert piece.not_before is not None
+            bench.clock.ahead += piece.not_before - bench.clock() + timedelta(minutes=29)
+            await sweep(bench.engine)
+
+        (piece, _) = await bench.slices(run)
+        assert bench.clock.ahead > timedelta(hours=8)
+        assert piece.restarts == 0
+
+
+async def test_slice_whose_message_is_lost_is_restarted_though_others_are_served() -> None:
     async with laptop(small_tenant()) as bench:
         run = await filled(bench)
         bench.clock.ahead += A_STALL
-        await bench.engine.gate.take("elsewhere", bench.clock())
+        await others_take(bench, 1)
 
         await sweep(bench.engine)
 
-        assert [piece.restarts for piece in await bench.slices(run)] == [0, 0]
-        bench.clock.ahead += A_STALL
-        await sweep(bench.engine)
         assert [piece.restarts for piece in await bench.slices(run)] == [1, 1]
+        await bench.drain()
+        assert (await bench.closed(run)).status is RunStatus.COMPLETE
+
+
+async def test_slice_that_gives_way_writes_so_on_its_row_only_where_it_was_not_touched_lately() -> None:
+    async with laptop(small_tenant(), COST_QUOTA_TENANT="4/h", COST_STALL_SECONDS="14400") as bench:
+        run = await filled(bench)
+        (body, _) = await first_pages(bench, run)
+        await others_take(bench, 3)
+        bench.edge.heal()
+
+        await fetch_page(bench.engine, body)
+
+        assert bench.edge.made("table replace CostRuns") == []
+        bench.clock.ahead += timedelta(hours=2)
+        await others_take(bench, 3)
+        await fetch_page(bench.engine, body)
+        assert len(bench.edge.made("table replace CostRuns")) == 1
+
+
+async def test_backfilled_slice_that_fails_says_how_to_ask_for_its_days_again() -> None:
+    async with laptop(small_tenant()) as bench:
+        run = await filled(bench)
+        bench.clock.ahead += timedelta(days=7, seconds=1)
+
+        await sweep(bench.engine)
+
+        day = bench.tenant.days[0]
+        for piece in await bench.slices(run):
+            assert str(piece.cure).endswith(f"`python -m shared backfill --from {day} --to {day}`")
 
 
 async def test_slices_that_wait_for_their_day_cost_a_sweep_nothing() -> None:
