@@ -13,11 +13,10 @@ from shared.engine import Engine
 from shared.events import DAY_RESTARTED, POISON_DRAINED, SLICE_RESTARTED, STEP_FAILED, emit
 from shared.messages import DAYS, PAGES, POISON, QUEUES, BadMessage, DayItem, PageItem, RunItem
 from shared.orchestrate import close_run
-from shared.plan.deadlines import GRACE, RUN_DEADLINE, is_lost, is_overdue, patience
+from shared.plan.deadlines import GRACE, deadline, patience
 from shared.plan.seed import finish_seeding
 from shared.progress import last_page, last_progress
 from shared.purge import purge
-from shared.quota.limits import spare
 from shared.read import ending
 from shared.registry.pages import next_number
 from shared.runs import DayTask, Run, RunStatus, Slice, SliceState
@@ -33,7 +32,6 @@ RESTARTS = 3
 SHOWN = 30_000
 """How much of a poisoned message's text one property holds; more of it is packed beside it."""
 
-OVERDUE = f"DeadlineExceeded: the run is not done after {RUN_DEADLINE.days} days"
 DEADLINE_CURE = (
     "see the throttles in the logs: others use up the quota of this tenant; "
     "the next run over these days reads them again"
@@ -48,11 +46,14 @@ async def sweep(engine: Engine) -> None:
     await drain(engine)
     now = engine.clock()
     runs = await engine.runs.runs(only_open=True, refused=tell)
-    limits = engine.settings.quota_tenant
     # What goes on in the background waits for all others, and they for none of it.
+    shared = {
+        False: sum(run.planned for run in runs if not run.background),
+        True: sum(run.planned for run in runs),
+    }
     longest = {
-        False: patience(sum(run.planned for run in runs if not run.background), limits),
-        True: patience(sum(run.planned for run in runs), spare(limits)),
+        background: patience(engine.settings, slices, background=background)
+        for background, slices in shared.items()
     }
     for run in runs:
         try:
@@ -162,8 +163,9 @@ async def _end_day(engine: Engine, run: Run, task: DayTask, cause: str) -> None:
 
 
 async def _sweep_run(engine: Engine, run: Run, now: datetime, longest: timedelta) -> None:
-    if is_lost(run, now):
-        cause = f"DeadlineExceeded: it could not be closed within {(RUN_DEADLINE + GRACE).days} days"
+    open_for, allowed = now - run.created_at, deadline(engine.settings, run)
+    if open_for > allowed + GRACE:
+        cause = f"DeadlineExceeded: it could not be closed within {(allowed + GRACE).days} days"
         await close_run(engine, run, abandoned(run, cause))
         return
     if not run.seeded and now - run.created_at > engine.settings.stall:
@@ -171,7 +173,11 @@ async def _sweep_run(engine: Engine, run: Run, now: datetime, longest: timedelta
     pieces = await engine.runs.slices(run, only_open=True, refused=tell)
     for piece in pieces:
         try:
-            await _sweep_slice(engine, run, piece, now, longest)
+            if open_for > allowed:
+                cause = f"DeadlineExceeded: the run is not done after {allowed.days} days"
+                await ending.end(engine, piece, SliceState.FAILED, cause, STALL_CURE)
+            else:
+                await _sweep_slice(engine, piece, now, longest)
         except UnreadableError as error:
             await ending.end(engine, piece, SliceState.FAILED, error.cause, error.cure)
     if pieces:
@@ -186,10 +192,7 @@ async def _sweep_run(engine: Engine, run: Run, now: datetime, longest: timedelta
         await engine.send_run(RunItem(run=run.id))
 
 
-async def _sweep_slice(engine: Engine, run: Run, piece: Slice, now: datetime, longest: timedelta) -> None:
-    if is_overdue(run, now):
-        await ending.end(engine, piece, SliceState.FAILED, OVERDUE, STALL_CURE)
-        return
+async def _sweep_slice(engine: Engine, piece: Slice, now: datetime, longest: timedelta) -> None:
     told = [time for time in (piece.touched_at, piece.not_before) if time is not None]
     if told and now - max(told) <= engine.settings.stall:
         # Its row alone tells: of a backfill's thousands of slices most wait for their day.

@@ -4,33 +4,39 @@ Pages, readings and tries are counted and bounded by the settings, and what make
 wait for the quota is progress, and a service that throttles for ever would be waited for for ever.
 """
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from shared.plan.schedule import REQUESTS_OF_A_SLICE
-from shared.quota.limits import Limit, slowest
+from shared.quota.details import limits_of
+from shared.quota.limits import slowest, spare
 from shared.runs import Run
+from shared.scope_list import Source
+from shared.settings import Settings
 
 PATIENCE = timedelta(hours=24)
 """How long a reading may go without a page, the time aside in which the quota serves the slices of all open runs."""
 
 RUN_DEADLINE = timedelta(days=7)
-"""What is still open of a run then is failed; its days are read again by the next."""
+"""How long a run may take beyond the time in which the quota serves its slices; its days are read by the next."""
 
 GRACE = timedelta(days=1)
 """A run that could not be closed in order even then is closed as it is."""
 
 
-def patience(planned: int, limits: Sequence[Limit]) -> timedelta:
-    """Tell how long a slice may go without a page while so many slices share these limits."""
-    return PATIENCE + planned * REQUESTS_OF_A_SLICE * slowest(limits)
+def clearing(settings: Settings, slices: int, *, background: bool) -> timedelta:
+    """Tell in what time the quota lets through so many slices, the slowest of its limits holding for each."""
+    details = [item.scope.kind for item in settings.scopes if item.source is Source.USAGE_DETAILS]
+    limits = [*settings.quota_tenant, *settings.quota_scope]
+    for kind in details:
+        limits += settings.quota_details or limits_of(kind)
+    return slices * REQUESTS_OF_A_SLICE * slowest(spare(limits) if background else limits)
 
 
-def is_overdue(run: Run, now: datetime) -> bool:
-    """Tell whether all that is open of a run must end."""
-    return now - run.created_at > RUN_DEADLINE
+def patience(settings: Settings, slices: int, *, background: bool) -> timedelta:
+    """Tell how long a slice may go without a page while so many slices share the quota."""
+    return PATIENCE + clearing(settings, slices, background=background)
 
 
-def is_lost(run: Run, now: datetime) -> bool:
-    """Tell whether a run must be closed, whatever keeps it open."""
-    return now - run.created_at > RUN_DEADLINE + GRACE
+def deadline(settings: Settings, run: Run) -> timedelta:
+    """Tell how long after its beginning all that is still open of a run must end."""
+    return RUN_DEADLINE + clearing(settings, run.planned, background=run.background)

@@ -27,10 +27,6 @@ from shared.versions import UnreadableError, tell
 TIMER = "timer"
 
 
-LONGEST_SPREAD = timedelta(days=6)
-"""A message can be hidden for seven days, and a run is over then."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """What a run is asked to read. Without `only` it covers every scope of the settings (a full run)."""
@@ -195,7 +191,7 @@ def _spread(engine: Engine, order: Order, number: int, now: datetime) -> datetim
     limits = engine.settings.quota_tenant
     if order.kind == BACKFILL:
         each = slowest(spare(limits)) * REQUESTS_OF_A_SLICE
-        return now + min(number * each, LONGEST_SPREAD) if number else None
+        return now + number * each if number else None
     return now + (number // limits[0].count) * limits[0].per if number >= limits[0].count else None
 
 

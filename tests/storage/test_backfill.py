@@ -15,7 +15,7 @@ from shared.progress import last_progress
 from shared.purge import purge
 from shared.read.fetch_page import fetch_page
 from shared.read.turn import LONGEST_PARKING, SHORTEST_PARKING
-from shared.runs import Run, RunStatus
+from shared.runs import Run, RunStatus, Slice
 from shared.sweep import sweep
 from tests.laptop import Laptop, laptop
 from tests.truth import truth_of
@@ -42,10 +42,11 @@ async def filled(bench: Laptop) -> Run:
 
 
 async def first_pages(bench: Laptop, run: Run) -> list[bytes]:
-    return [
-        PageItem(run=run.id, slice=piece.name, generation=piece.generation, page=1).encode()
-        for piece in await bench.slices(run)
-    ]
+    return [_first_page(piece) for piece in await bench.slices(run)]
+
+
+def _first_page(piece: Slice) -> bytes:
+    return PageItem(run=piece.run, slice=piece.name, generation=piece.generation, page=1).encode()
 
 
 async def test_request_seeds_a_run_over_windows_and_says_how_it_is_called() -> None:
@@ -211,7 +212,7 @@ async def test_slice_that_gives_way_writes_so_on_its_row_only_where_it_was_not_t
 async def test_backfilled_slice_that_fails_says_how_to_ask_for_its_days_again() -> None:
     async with laptop(small_tenant()) as bench:
         run = await filled(bench)
-        bench.clock.ahead += timedelta(days=7, seconds=1)
+        bench.clock.ahead += timedelta(days=7, minutes=2)
 
         await sweep(bench.engine)
 
@@ -258,6 +259,27 @@ async def test_first_pages_of_a_backfill_come_as_fast_as_the_spare_quota_clears_
 
         assert (first.not_before, second.not_before) == (None, run.created_at + timedelta(seconds=160))
         assert await last_progress(bench.engine, second) == second.not_before
+
+
+async def test_slices_of_more_than_the_quota_clears_in_a_week_wait_for_as_long_as_it_takes() -> None:
+    """A message cannot be hidden for so long: whoever takes it before its time puts it back."""
+    async with laptop(small_tenant(), COST_QUOTA_TENANT="1/24h", COST_WINDOW_DAYS="1") as bench:
+        today = bench.clock().date()
+        run = await backfill(bench.engine, today - timedelta(days=7), today)
+        (body,) = await bench.take(PAGES)
+        last = (await bench.slices(run))[-1]
+        bench.edge.heal()
+
+        item = PageItem.decode(_first_page(last))
+        await fetch_page(bench.engine, msgspec.structs.replace(item, not_before=last.not_before).encode())
+
+        assert PageItem.decode(body).slice != last.name
+        assert last.not_before == run.created_at + timedelta(days=30)
+        assert bench.edge.made("api") == []
+        assert bench.edge.made("queue send") == ["queue send cost-pages"]
+        bench.clock.ahead += timedelta(days=29)
+        await sweep(bench.engine)
+        assert (await bench.slices(run))[-1].cause is None
 
 
 async def test_days_whose_hashes_are_long_gone_are_restated_from_the_ledger_alone() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from infra.local.simulator import Tenant
 from shared.messages import DAYS, PAGES, POISON, RUNS, DayItem, PageItem, RunItem
 from shared.orchestrate import orchestrate
-from shared.plan.deadlines import patience
+from shared.plan.deadlines import deadline, patience
 from shared.plan.seed import Order, seed
 from shared.progress import last_page
 from shared.read.ending import started
@@ -334,12 +335,36 @@ async def test_slice_that_gets_a_page_now_and_then_has_its_day_anew() -> None:
         assert await last_page(bench.engine, piece) > started(piece.generation) + timedelta(hours=19)
 
 
-async def test_patience_grows_with_what_the_quota_must_clear() -> None:
-    async with laptop(small_tenant(), COST_QUOTA_TENANT="60/m,600/h") as bench:
+@pytest.mark.parametrize(
+    ("scope", "source", "background", "cleared"),
+    [
+        ("4/m", {}, False, timedelta(hours=10)),
+        # Of 4 a minute 3 are spare, of 600 an hour 450.
+        ("4/m", {}, True, timedelta(hours=1200 * 2 / 180)),
+        ("1000/h", {}, False, timedelta(hours=4)),
+        ("1000/h", {"COST_QUOTA_DETAILS": "1/h"}, False, timedelta(hours=4)),
+        ("1/h", {}, False, timedelta(hours=2400)),
+        ("1000/h", {"COST_SOURCE": "usage_details"}, False, timedelta(hours=4)),
+        (
+            "1000/h",
+            {"COST_SOURCE": "usage_details", "COST_QUOTA_DETAILS": "60/h"},
+            False,
+            timedelta(hours=40),
+        ),
+    ],
+)
+async def test_patience_and_deadline_grow_with_what_the_quota_must_clear(
+    scope: str, source: dict[str, str], *, background: bool, cleared: timedelta
+) -> None:
+    """The slowest limit tells: all slices may be of one scope."""
+    limits = {"COST_QUOTA_TENANT": "60/m,600/h", "COST_QUOTA_SCOPE": scope}
+    async with laptop(small_tenant(), **limits, **source) as bench:
         run = await bench.seed()
+        settings = bench.engine.settings
+        larger = replace(run, planned=1200, kind="backfill" if background else "run")
 
-        assert patience(run.planned, bench.engine.settings.quota_tenant) == timedelta(hours=24, seconds=12)
-        assert patience(1200, bench.engine.settings.quota_tenant) == timedelta(hours=28)
+        assert patience(settings, 1200, background=background) == timedelta(hours=24) + cleared
+        assert deadline(settings, larger) == timedelta(days=7) + cleared
 
 
 async def test_what_is_not_read_after_a_week_is_failed_and_what_is_read_is_published() -> None:
@@ -349,7 +374,7 @@ async def test_what_is_not_read_after_a_week_is_failed_and_what_is_read_is_publi
         (body, _) = await bench.take(PAGES)
         await fetch_page(bench.engine, body)
         await bench.drain(PAGES)
-        bench.clock.ahead += timedelta(days=7, minutes=1)
+        bench.clock.ahead += timedelta(days=7, minutes=2)
 
         for _ in range(3):
             await sweep(bench.engine)
@@ -372,7 +397,7 @@ async def test_run_that_nothing_can_close_is_closed_as_it_is_after_a_week_and_a_
         edited = Row(run.id, f"slice|{piece.name}", {"first": "no day"})
         await bench.engine.storage.tables.merge("CostRuns", edited)
         bench.edge.fail("table query CostDays", RuntimeError("whatever keeps it from its end"))
-        bench.clock.ahead += timedelta(days=8, minutes=1)
+        bench.clock.ahead += timedelta(days=8, minutes=2)
 
         await sweep(bench.engine)
 
