@@ -23,7 +23,7 @@ from shared.read.comparing import compare, left_out, repeat, variants
 from shared.read.shape import shape_of
 from shared.read.sources import reader_of
 from shared.read.turn import charged, give_way, take_turn, try_again
-from shared.read.vanishing import is_confirmed, vanishes
+from shared.read.vanishing import unconfirmed, vanishes
 from shared.registry import pages
 from shared.registry.generations import Generation
 from shared.registry.pages import DayVerdict, Page, Verdict
@@ -160,10 +160,12 @@ async def _apply(engine: Engine, piece: Slice, verdict: Verdict) -> None:
     known = await engine.days.of_scope(piece.metric, piece.scope_key, piece.reading_first, piece.reading_last)
     readings = {day.day: _reading(piece, verdict, day) for day in verdict.days}
     if not piece.accept_vanished:
-        gone = [
-            day for day, reading in readings.items() if reading.agreed and vanishes(known.get(day), reading)
-        ]
-        lost = [day for day in gone if not await is_confirmed(engine, piece, known[day], readings[day])]
+        gone = {
+            day: reading
+            for day, reading in readings.items()
+            if reading.agreed and vanishes(known.get(day), reading)
+        }
+        lost = await unconfirmed(engine, piece, known, gone)
         if lost:
             await _vanish(engine, piece, lost)
             return

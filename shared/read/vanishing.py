@@ -4,6 +4,8 @@ A subscription that moved to another agreement and an outage that answers 204 lo
 wider scope that sees the subscription, and was read after its cost was last seen, tells them apart.
 """
 
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
@@ -37,76 +39,110 @@ def vanishes(pointer: Pointer | None, reading: Reading) -> bool:
     )
 
 
-async def is_confirmed(engine: Engine, piece: Slice, pointer: Pointer, reading: Reading) -> bool:
-    """Tell whether a wider scope says of a day what this reading says, since the cost was last seen.
+async def unconfirmed(
+    engine: Engine, piece: Slice, known: Mapping[date, Pointer], gone: Mapping[date, Reading]
+) -> list[date]:
+    """Give those of the days whose cost is gone on which no wider scope says what their reading says.
 
-    It must have rows of the same subscription (and resource group) in that very reading of the window, on whichever
-    day: one that does not see them would confirm anything.
+    It must have been read since the cost was last seen, and have rows of the same subscription (and resource group)
+    in that very reading of the window, on whichever day: one that does not see them would confirm anything.
     """
     scope = Scope.parse(piece.scope)
-    if scope.is_wide or pointer.reading is None:
-        return False
-    try:
-        day = (await engine.days.days(piece.metric, pointer.day, pointer.day))[pointer.day]
-    except UnreadableError as error:
-        tell(error)
-        return False
-    for other in day.pointers:
-        if (
-            other.reading is None
-            or other.key == piece.scope_key
-            or not Scope.parse(other.scope).may_contain(scope)
-        ):
+    if scope.is_wide or not gone:
+        return list(gone)
+    days = await engine.days.days(piece.metric, min(gone), max(gone), refused=lambda _, error: tell(error))
+    witness = _Witness(engine, piece, scope)
+    left = []
+    for day, reading in gone.items():
+        last = known[day].reading
+        heard = () if day not in days or last is None else days[day].pointers
+        wider = [other for other in heard if _may_tell(other, scope) and _since(other.reading, last)]
+        by = await witness.of(day, reading, wider)
+        if by is None:
+            left.append(day)
             continue
-        if not other.reading.agreed or other.reading.read_at <= pointer.reading.read_at:
-            continue
-        said = await _said(engine, other.reading, scope, piece, pointer.day)
-        if said is not None and _same(said, reading, piece.tolerance):
-            emit(
-                VANISHED_CONFIRMED,
-                run=piece.run,
-                slice=piece.name,
-                scope=piece.scope,
-                day=pointer.day.isoformat(),
-                by=other.scope,
-            )
-            return True
-    return False
-
-
-async def _said(
-    engine: Engine, reading: Reading, scope: Scope, piece: Slice, day: date
-) -> dict[str, Decimal] | None:
-    """Add up what a wider reading has of a scope on a day; None where it does not see it, or its pages are gone."""
-    partition = registry_partition(reading.run, reading.slice, reading.generation)
-    seen = pl.col("subscription_id") == scope.subscription_id
-    if scope.resource_group is not None:
-        seen &= pl.col("x_ResourceGroup") == scope.resource_group
-    sees, rows = False, pl.DataFrame()
-    try:
-        for other in Window(piece.first, piece.last).days:
-            names = await engine.generations.staged_on(partition, other, with_repeated=reading.with_repeated)
-            frame = await engine.staging.read(names, other)
-            if other == day and len(frame) != reading.records:
-                return None
-            found = frame.filter(seen)
-            sees = sees or not found.is_empty()
-            rows = found if other == day else rows
-    except (StagedPageMissingError, UnreadableError):
-        return None
-    if not sees:
-        return None
-    cost = COST_COLUMN[piece.metric]
-    return dict(rows.group_by("BillingCurrency").agg(money_sum(cost)).iter_rows())
-
-
-def _same(said: dict[str, Decimal], reading: Reading, tolerance: Decimal) -> bool:
-    return all(
-        near(
-            said.get(currency, Decimal(0)),
-            reading.totals.get(currency, Decimal(0)),
-            reading.absolutes.get(currency, Decimal(0)),
-            tolerance,
+        emit(
+            VANISHED_CONFIRMED,
+            run=piece.run,
+            slice=piece.name,
+            scope=piece.scope,
+            day=day.isoformat(),
+            by=by,
         )
-        for currency in said.keys() | reading.totals.keys()
-    )
+    return left
+
+
+def _may_tell(other: Pointer, scope: Scope) -> bool:
+    path = Scope.parse(other.scope)
+    return path.key != scope.key and path.may_contain(scope)
+
+
+def _since(wider: Reading | None, last: Reading | None) -> bool:
+    return wider is not None and last is not None and wider.agreed and wider.read_at > last.read_at
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What one day of a wider reading holds: all its records, and a scope's cost by currency, net and absolute."""
+
+    records: int
+    rows: int
+    cost: Mapping[str, Sequence[Decimal]]
+
+
+class _Witness:
+    """What wider readings have of a scope in a window; each reading's pages are read once."""
+
+    def __init__(self, engine: Engine, piece: Slice, scope: Scope) -> None:
+        self._engine = engine
+        self._piece = piece
+        self._rows = pl.col("subscription_id") == scope.subscription_id
+        if scope.resource_group is not None:
+            self._rows &= pl.col("x_ResourceGroup") == scope.resource_group
+        self._read: dict[tuple[str, bool], Mapping[date, _Seen]] = {}
+
+    async def of(self, day: date, reading: Reading, wider: Iterable[Pointer]) -> str | None:
+        """Name a scope of `wider` whose reading says the same of the day, None where none does."""
+        for other in wider:
+            said = other.reading
+            if said is None:
+                continue
+            window = await self._window(said)
+            sees = any(seen.rows for seen in window.values())
+            seen = window.get(day)
+            if sees and seen is not None and seen.records == said.records and self._same(seen, reading):
+                return other.scope
+        return None
+
+    async def _window(self, said: Reading) -> Mapping[date, _Seen]:
+        """Read what the pages of a wider reading have; nothing where they are gone."""
+        partition = registry_partition(said.run, said.slice, said.generation)
+        key = (partition, said.with_repeated)
+        if key not in self._read:
+            try:
+                self._read[key] = {
+                    day: await self._day(partition, day, with_repeated=said.with_repeated)
+                    for day in Window(self._piece.first, self._piece.last).days
+                }
+            except (StagedPageMissingError, UnreadableError):
+                self._read[key] = {}
+        return self._read[key]
+
+    async def _day(self, partition: str, day: date, *, with_repeated: bool) -> _Seen:
+        names = await self._engine.generations.staged_on(partition, day, with_repeated=with_repeated)
+        frame = await self._engine.staging.read(names, day)
+        cost = COST_COLUMN[self._piece.metric]
+        found = frame.filter(self._rows).with_columns(pl.col(cost).abs().alias("absolute"))
+        sums = found.group_by("BillingCurrency").agg(money_sum(cost), money_sum("absolute"))
+        return _Seen(len(frame), len(found), {currency: amounts for currency, *amounts in sums.iter_rows()})
+
+    def _same(self, seen: _Seen, reading: Reading) -> bool:
+        """Tell whether both have the same cost; rows that add up to nothing are not the same as none."""
+        for currency in seen.cost.keys() | reading.totals.keys():
+            net, absolute = seen.cost.get(currency, (Decimal(0), Decimal(0)))
+            ours = reading.absolutes.get(currency, Decimal(0))
+            if (absolute == 0) != (ours == 0):
+                return False
+            if not near(net, reading.totals.get(currency, Decimal(0)), ours, self._piece.tolerance):
+                return False
+        return True

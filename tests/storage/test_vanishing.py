@@ -2,8 +2,11 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from decimal import Decimal
 
 from infra.local.simulator import Metric, Tenant, scope_truth
+from shared.messages import PAGES
 from shared.runs import Run, SliceState
 from tests.laptop import Laptop, laptop
 
@@ -94,3 +97,36 @@ async def test_wider_scope_without_a_row_of_the_subscription_confirms_nothing() 
         run = await bench.run(narrow)
 
         assert await states(bench, run) == {narrow: SliceState.VANISHED}
+
+
+async def test_wider_scope_whose_rows_add_up_to_nothing_does_not_confirm_that_there_are_none() -> None:
+    """A charge and its refund are no empty day."""
+    tenant = tenant_of_five()
+    day, name = tenant.days[0], tenant.subscriptions[-1]
+    async with both(tenant) as (bench, narrow, wide):
+        charge = next(one for one in tenant.charges(day, name) if one.actual)
+        again = replace(charge.line, dimensions={**charge.line.dimensions, "Meter": "again"})
+        refund = charge._replace(line=again, actual=-(charge.actual or Decimal(0)))
+        tenant.put(day, name, [charge, refund])
+        await bench.run(wide)
+        tenant.vanish(narrow, day)
+
+        run = await bench.run(narrow)
+
+        assert await states(bench, run) == {narrow: SliceState.VANISHED}
+
+
+async def test_each_page_of_a_wider_reading_is_read_once_however_many_days_are_gone() -> None:
+    tenant = Tenant(4, subscriptions=5, days=6, rows_per_day=20, currencies=("USD",))
+    async with both(tenant) as (bench, narrow, wide):
+        for day in tenant.days[:5]:
+            tenant.put(day, tenant.subscriptions[-1], ())
+        await bench.run(wide, accept_vanished=True)
+        bench.edge.heal()
+
+        run = await bench.seed(narrow)
+        await bench.drain(PAGES)
+
+        assert await states(bench, run) == {narrow: SliceState.RECONCILED}
+        assert len(bench.edge.made("table query CostDays")) == 2
+        assert 0 < len(bench.edge.made("blob get cost-staging")) <= len(tenant.days)
