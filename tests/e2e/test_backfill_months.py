@@ -1,12 +1,16 @@
 """A backfill over several months: each month is a reading of its own, and one that failed is healed later."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 from infra.local.simulator import Tenant, restate
+from shared.cli.status import describe
 from shared.messages import DAYS, PAGES, RUNS, PageItem
 from shared.plan.backfill import backfill
+from shared.read import ending
 from shared.read.fetch_page import fetch_page
 from shared.runs import RunStatus
+from shared.sweep import sweep
+from tests.faults import dies
 from tests.laptop import Laptop, laptop
 from tests.truth import Totals, truth_of
 
@@ -80,3 +84,33 @@ async def test_month_that_failed_is_named_and_healed_by_a_later_reading() -> Non
         await work(bench)
         assert (await bench.closed(run)).status is RunStatus.COMPLETE
         assert await bench.totals() == truth
+
+
+async def test_backfill_that_dies_between_its_months_is_resumed_and_status_tells_how_far_it_is() -> None:
+    first = datetime.now(UTC).date() - timedelta(days=123)
+    tenant = Tenant(6, subscriptions=1, days=95, rows_per_day=4, first_day=first.replace(day=1))
+    async with laptop(tenant, COST_PAGE_SIZE="5000") as bench:
+        run = await backfill(bench.engine, tenant.days[0], tenant.days[-1])
+        bench.clock.ahead += timedelta(minutes=1)
+        messages = [ending.first_page(piece).encode() for piece in await bench.slices(run)]
+        await bench.take(PAGES)
+
+        # GIVEN two months that are read, and a worker that dies while it reads the third
+        for message in messages[:2]:
+            await fetch_page(bench.engine, message)
+        await bench.drain(PAGES)
+        said = await describe(bench.engine, run)
+        assert said["slices"] == {"total": 4, "reconciled": 2, "failed": 0, "open": 2}
+        assert (said["pages"], said["days_left"], said["status"]) == (2, None, "open")
+        bench.edge.kill_on("table insert CostHashes")
+        assert await dies(fetch_page(bench.engine, messages[2]))
+        bench.restart()
+        asked = len(bench.edge.made("api"))
+
+        # WHEN its messages are lost too, and a sweep comes THEN the two months left are read, and no other
+        bench.clock.ahead += timedelta(seconds=1801)
+        await sweep(bench.engine)
+        await work(bench)
+        assert len(bench.edge.made("api")) - asked == 2
+        assert (await bench.closed(run)).status is RunStatus.COMPLETE
+        assert await bench.totals() == truth_of(tenant)

@@ -1,7 +1,7 @@
 """A generation counts day by day, and only where the provider's own totals agree."""
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 
 import msgspec
@@ -12,6 +12,7 @@ from shared.days import Pointer, ScopeState
 from shared.edge import Call
 from shared.messages import PAGES
 from shared.normalise.exact import total
+from shared.read import ending
 from shared.read.comparing import agrees
 from shared.read.fetch_page import fetch_page
 from shared.registry.pages import Sums
@@ -143,6 +144,30 @@ async def test_day_that_never_agrees_is_unreconciled_with_both_totals_and_the_ot
         assert (await bench.manifest("ActualCost", bad))["scopes"][0]["state"] == "unreconciled"
 
 
+async def test_each_further_reading_waits_twice_as_long_up_to_a_bound() -> None:
+    """What disagreed may settle with time; jitter adds a quarter at the most."""
+    tenant = small_tenant()
+    settings = {"COST_RETRY_DELAY": "60", "COST_MAX_READINGS": "6", **in_two_pages(tenant)}
+    pauses = []
+    async with laptop(tenant, **settings) as bench:
+        bench.edge.spoil = off_by_one(tenant.days[0])
+        run = await bench.seed()
+        message = ending.first_page(await bench.slice(run))
+        while (piece := await bench.slice(run)).reading < 6:
+            await fetch_page(bench.engine, message.encode())
+            after = await bench.slice(run)
+            message = msgspec.structs.replace(message, page=message.page + 1)
+            if after.reading > piece.reading:
+                assert after.not_before is not None
+                pauses.append(after.not_before - bench.clock())
+                bench.clock.ahead += pauses[-1]
+                message = ending.first_page(after)
+
+    second = timedelta(seconds=1)
+    for pause, least in zip(pauses, (60, 120, 240, 300, 300), strict=True):
+        assert (least - 5) * second < pause < 1.25 * least * second
+
+
 async def test_day_that_never_agrees_is_published_and_marked_where_the_settings_ask_for_it() -> None:
     tenant = small_tenant()
     bad = tenant.days[0]
@@ -272,6 +297,27 @@ async def test_vanished_cost_is_applied_when_a_person_accepts_it() -> None:
 
         assert (await bench.slice(run)).state is SliceState.RECONCILED
         assert {day for day, *_ in await bench.totals()} == {tenant.days[0], tenant.days[2]}
+
+
+async def test_outage_that_answers_204_for_all_there_was_takes_nothing_away() -> None:
+    tenant = small_tenant()
+    (scope,) = tenant.subscription_scopes
+    async with laptop(tenant) as bench:
+        await bench.run()
+        published = await bench.totals()
+        for day in tenant.days:
+            tenant.vanish(scope, day)
+        bench.fault(empty_status=204)
+
+        run = await bench.run()
+
+        assert (await bench.slice(run)).state is SliceState.VANISHED
+        assert run.status is RunStatus.PARTIAL
+        assert await bench.totals() == published != {}
+        for day in tenant.days:
+            tenant.appear(scope, day)
+        assert (await bench.run()).status is RunStatus.COMPLETE
+        assert await bench.totals() == published
 
 
 async def test_vanished_cost_that_comes_back_is_reconciled_again() -> None:
