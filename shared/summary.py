@@ -49,6 +49,7 @@ async def summarise(
         failures.append(
             _run_failure(run, f"SlicesMissing: {len(pieces)} of {run.planned} are left", LOST_CURE)
         )
+    paths = {scope.path.lower(): scope.path for scope in run.scopes}
     for metric, found in known.items():
         for day in _days(run):
             entry = found.get(day, NOBODY_READ)
@@ -63,7 +64,7 @@ async def summarise(
             if entry.publication is not None:
                 totals.setdefault(metric, []).append(entry.publication.totals)
                 failures += [
-                    _disagreement(metric, day, scope, cause)
+                    _disagreement(metric, day, paths.get(scope, scope), cause)
                     for scope, cause in entry.publication.disagrees.items()
                 ]
     whole = not failures and all(day["state"] != "incomplete" for day in days)

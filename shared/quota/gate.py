@@ -88,6 +88,19 @@ class QuotaGate:
 
         return await self._change(scope_key, taking)
 
+    async def take_by(self, scope_key: str, now: datetime, until: datetime) -> Turn | datetime:
+        """Take the earliest place if it comes by `until`; else tell when it would have come, and book none.
+
+        Raises:
+            Conflict: others were first too many times in a row.
+        """
+
+        def taking(gates: tuple[Gate, Gate]) -> tuple[tuple[Gate, ...], Turn | datetime]:
+            taken = take(now, ((gates[0], self._tenant), (gates[1], self._scope)))
+            return (taken.gates, _turn(taken)) if taken.place <= until else (gates, taken.place)
+
+        return await self._change(scope_key, taking)
+
     async def take_spare(self, scope_key: str, now: datetime) -> Turn | datetime:
         """Take the place of this moment if the gates have one to spare; else tell when they may have, and book none.
 

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 from shared.engine import Engine
 from shared.events import RETRIED, THROTTLED, emit
+from shared.quota.gate import Turn
 from shared.read.answers import PageAnswer, Refused, Throttled, Transient
 from shared.read.ending import pause
 from shared.read.query import ForeignLinkError
@@ -169,7 +170,9 @@ def _no_bills(scope: Scope, refused: Refused) -> NoBillsError:
 
 async def _take_turn(engine: Engine, scope: Scope, until: datetime) -> None:
     """Wait for a place at the quota gate: what asks for bills takes its place as every request does."""
-    turn = await engine.gate.take(scope.key, engine.clock())
+    turn = await engine.gate.take_by(scope.key, engine.clock(), until)
+    if not isinstance(turn, Turn):
+        raise _no_place(turn)
     due = turn.place
     while due > engine.clock():
         await _wait(engine, due, until)
@@ -178,6 +181,10 @@ async def _take_turn(engine: Engine, scope: Scope, until: datetime) -> None:
 
 async def _wait(engine: Engine, due: datetime, until: datetime) -> None:
     if due > until:
-        cause = f"QuotaExhausted: the next request may go out at {due:%Y-%m-%dT%H:%M:%SZ}"
-        raise NoBillsError(BillState.UNKNOWN, cause, "`reconcile` again when fewer readings are under way")
+        raise _no_place(due)
     await asyncio.sleep(max((due - engine.clock()).total_seconds(), 0))
+
+
+def _no_place(due: datetime) -> NoBillsError:
+    cause = f"QuotaExhausted: the next request may go out at {due:%Y-%m-%dT%H:%M:%SZ}"
+    return NoBillsError(BillState.UNKNOWN, cause, "`reconcile` again when fewer readings are under way")

@@ -254,6 +254,9 @@ async def test_what_has_no_place_at_the_gate_in_time_is_unknown_and_not_asked() 
         assert [finding.state for finding in findings] == ["missing", "unknown"]
         assert (findings[1].cause or "").startswith("QuotaExhausted")
         assert len(bench.edge.made("api")) == 1
+        # What was not asked keeps no place from whoever reads costs.
+        turn = await bench.engine.gate.take("elsewhere", bench.clock())
+        assert turn.place < bench.clock() + timedelta(hours=1.5)
 
 
 async def test_a_mismatch_is_told_once_for_the_same_totals(
