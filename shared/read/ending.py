@@ -63,7 +63,7 @@ async def read_again(  # noqa: PLR0913 - what the next reading needs
     days: Collection[date] | None = None,
     awaits: str | None = None,
 ) -> None:
-    """Throw the slice's generation away and start another over `first` to `last`.
+    """Start another generation over `first` to `last`; the slice's own is thrown away, unless it is to be repeated.
 
     Where the next one must repeat a complete one (`awaits`), it asks for smaller pages: an overlap would come
     elsewhere. After `COST_MAX_READINGS` generations the slice ends as `exhausted` (see `end`). Where another
@@ -73,6 +73,8 @@ async def read_again(  # noqa: PLR0913 - what the next reading needs
         await end(engine, piece, exhausted, cause, cure, days)
         return
     now = engine.clock()
+    # The first of two that must agree is not thrown away: it is the proof of the second.
+    discards = awaits is None or piece.awaits is not None
     # A generation's name must sort after its predecessor's, whichever worker's clock is behind.
     name = generation_id(max(now, started(piece.generation) + timedelta(microseconds=1)))
     following = replace(
@@ -85,11 +87,12 @@ async def read_again(  # noqa: PLR0913 - what the next reading needs
         awaits=awaits or piece.awaits,
         page_size=piece.page_size if awaits is None else smaller(piece.page_size),
         not_before=now + pause(engine, piece.reading - 1),
-        discarded=piece.discarded + 1,
+        discarded=piece.discarded + discards,
     )
     if not await _save(engine, following, piece.generation):
         return
-    emit(GENERATION_DISCARDED, run=piece.run, slice=piece.name, generation=piece.generation, cause=cause)
+    if discards:
+        emit(GENERATION_DISCARDED, run=piece.run, slice=piece.name, generation=piece.generation, cause=cause)
     await engine.send_page(first_page(following))
 
 

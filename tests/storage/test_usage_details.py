@@ -296,6 +296,8 @@ async def test_where_query_refuses_the_scope_two_equal_readings_prove_each_other
         assert (piece.state, piece.reading) == (SliceState.RECONCILED, 2)
         assert await kinds(bench, piece) == {"repeated"}
         assert sum(entry.control for entry in bench.running.simulator.journal.entries) == 1
+        assert run.summary is not None
+        assert run.summary["generations_discarded"] == 0
         assert await bench.totals() == details_truth_of(tenant)
         manifest = await bench.manifest("ActualCost", tenant.days[0])
         assert manifest["scopes"][0]["control_kind"] == "repeated"
