@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from shared.days import Day
 from shared.engine import Engine
 from shared.events import REGISTRY_PURGED, STAGED_PAGE_REMOVED, STEP_FAILED, emit
+from shared.ledger import put_aside
 from shared.registry import pages
 from shared.runs import Run, RunStatus
 from shared.storage.errors import Conflict, StorageError
@@ -33,10 +34,11 @@ async def purge(engine: Engine) -> None:
             await _or_told(_remove(engine, f"{folder}{name}/", now - span), name)
     for run in await engine.runs.runs(refused=tell):
         await _or_told(_purge_run(engine, run, now), run.id)
+    await _or_told(_purge_aside(engine, now - STAGED_FOR), put_aside.FOLDER)
 
 
 async def _or_told(step: Awaitable[None], run: str) -> None:
-    """Purge what is of one run; what resists (a blob that may not be deleted) harms no other."""
+    """Purge what is of one run or folder; what resists (a blob that may not be deleted) harms no other."""
     try:
         await step
     except UnreadableError as error:
@@ -67,6 +69,17 @@ async def _clean(engine: Engine, run: Run, now: datetime) -> None:
         except Conflict:
             # Another sweep did the same.
             return
+
+
+async def _purge_aside(engine: Engine, before: datetime) -> None:
+    """Remove what publishers put aside and no publication names any more: the publisher died, or its removal did."""
+    container = engine.settings.staging_container
+    for blob in await engine.storage.blobs.list(container, put_aside.FOLDER):
+        if blob.last_modified >= before:
+            continue
+        publication = await engine.days.publication(*put_aside.day_of(blob.name))
+        if publication is None or publication.aside != blob.name:
+            await engine.storage.blobs.delete(container, blob.name)
 
 
 async def _remove(

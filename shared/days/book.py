@@ -130,17 +130,16 @@ class DayBook:
             with suppress(Conflict):
                 await self.save_publication(replace(publication, unfinished=True))
 
-    async def save_publication(self, publication: Publication) -> None:
-        """Write a day's publication under the ETag that its predecessor was read with.
+    async def save_publication(self, publication: Publication) -> str:
+        """Write a day's publication under the ETag that its predecessor was read with, and give the new one.
 
         Raises:
             Conflict: somebody else published the day meanwhile.
         """
         row = publication_row(publication)
         if publication.etag is None:
-            await self._tables.insert(TABLE, row)
-        else:
-            await self._tables.replace(TABLE, row, publication.etag)
+            return await self._tables.insert(TABLE, row)
+        return await self._tables.replace(TABLE, row, publication.etag)
 
     async def _save(self, changed: Pointer, read: Pointer) -> bool:
         if changed == read:

@@ -137,7 +137,8 @@ class Publication:
     `listed` are the keys of the scope list and `scopes_at` dates it; `as_of` is the latest time that stands in
     the day's ledger; `disagrees` names shadowed scopes that see another cost, with both figures; `owned` says, by
     scope key, what counted of each. `unfinished` is set where a later publisher gave up half-way: the day must be
-    published again.
+    published again. `aside` names the blob in which it put the rows of the partitions of the subscriptions
+    `aside_of`, before it changed them.
     """
 
     metric: str
@@ -154,6 +155,8 @@ class Publication:
     owned: Mapping[str, Owned] = field(default_factory=dict)
     manifest_etag: str = ""
     unfinished: bool = False
+    aside: str = ""
+    aside_of: tuple[str, ...] = ()
     etag: str | None = None
 
 

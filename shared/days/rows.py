@@ -91,6 +91,7 @@ def publication_row(publication: Publication) -> Row:
         "published_at": publication.published_at,
         "manifest_etag": publication.manifest_etag,
         "unfinished": publication.unfinished,
+        "aside": publication.aside,
     }
     values.update(pack_json("view", msgspec.to_builtins(publication.view)))
     values.update(pack_json("totals", msgspec.to_builtins(publication.totals)))
@@ -98,6 +99,7 @@ def publication_row(publication: Publication) -> Row:
     values.update(pack_json("disagrees", dict(publication.disagrees)))
     values.update(pack_json("owned", msgspec.to_builtins(publication.owned)))
     values.update(pack_json("files", msgspec.to_builtins(publication.files)))
+    values.update(pack_json("aside_of", publication.aside_of))
     return Row(partition(publication.metric, publication.day), PUBLICATION, values)
 
 
@@ -119,10 +121,14 @@ def read_publication(row: Row) -> Publication:
         "owned": unpack_json("owned", row.values, dict[str, Owned]),
         "totals": unpack_json("totals", row.values, dict[str, Decimal]),
         "files": unpack_json("files", row.values, tuple[PublishedFile, ...]),
+        "aside_of": unpack_json("aside_of", row.values, tuple[str, ...]),
         "etag": row.etag,
     }
     publication = converted(
-        Publication, row.values, told, packed=("view", "listed", "disagrees", "owned", "totals", "files")
+        Publication,
+        row.values,
+        told,
+        packed=("view", "listed", "disagrees", "owned", "totals", "files", "aside_of"),
     )
     demand(publication.status in STATUSES, "status", publication.status)
     demand(publication.view.keys() >= set(publication.listed), "listed", publication.listed)

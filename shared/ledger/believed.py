@@ -2,10 +2,10 @@
 
 A reading that was published stands in the ledger, in the current rows of its x_SourceScope; one that was not
 lies in the staged pages of its generation. The ledger stands for a reading only as long as its files are those
-that the publication left: a publisher that died half-way has left others, and then the staged pages count.
+that the publication left: a publisher that died half-way has left others, and then the staged pages count, or what
+it put aside (`shared.ledger.put_aside`).
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
@@ -13,14 +13,12 @@ import polars as pl
 
 from shared.days import Owned, Pointer, Reading
 from shared.engine import Engine
-from shared.ledger.columns import COST_COLUMN, STAGED
+from shared.ledger.columns import COST_COLUMN
+from shared.ledger.put_aside import SOURCED
 from shared.ledger.standing import Standing
 from shared.normalise.decimals import money_sum
 from shared.runs import registry_partition
 from shared.staging import StagedPageMissingError
-
-SOURCED = {**STAGED, "x_SourceScope": pl.String()}
-"""Staged rows with the scope (lower case) that said them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,22 +28,20 @@ class Believed:
     rows: pl.DataFrame
     partial: frozenset[str]
 
-    def demand_no_gap(self, ledger: Mapping[str, pl.DataFrame], owned: pl.DataFrame) -> None:
+    def demand_no_gap(self, left: pl.DataFrame, owned: pl.DataFrame) -> None:
         """Make sure that a scope whose pages are gone leaves no gap where it would have to take over.
 
+        `left` are the current rows that the last publication left.
+
         Raises:
-            StagedPageMissingError: charges of a subscription and type that the ledger holds have no owner now.
+            StagedPageMissingError: charges of a subscription and type that were published have no owner now.
         """
         if not self.partial:
             return
-        current = pl.col("x_ValidTo").is_null()
-        before = [
-            frame.filter(current).select(subscription_id=pl.lit(subscription), charge="x_ChargeType")
-            for subscription, frame in ledger.items()
-        ]
+        before = left.select("subscription_id", charge="x_ChargeType").unique()
         kept = owned.select("subscription_id", charge="x_ChargeType").unique()
         on = ["subscription_id", "charge"]
-        gap = pl.concat(before).unique().join(kept, on=on, how="anti", nulls_equal=True)
+        gap = before.join(kept, on=on, how="anti", nulls_equal=True)
         if len(gap):
             subscription, charge = gap.sort(on).row(0)
             raise StagedPageMissingError(
@@ -54,33 +50,39 @@ class Believed:
             )
 
 
-async def believed(engine: Engine, standing: Standing, ledger: Mapping[str, pl.DataFrame]) -> Believed:
+async def believed(engine: Engine, standing: Standing, left: pl.DataFrame) -> Believed:
     """Give the rows of every scope's reading, shadowed ones included where their pages are still there.
 
-    `ledger` holds the day's partitions by subscription.
+    `left` are the current rows that the last publication left.
 
     Raises:
-        StagedPageMissingError: a reading has lost a page, and the ledger does not stand for it.
+        StagedPageMissingError: a reading has lost a page, and what was published does not stand for it.
     """
     frames, partial = [pl.DataFrame(schema=SOURCED)], set()
+    published = {str(key[0]): rows for key, rows in left.partition_by("x_SourceScope", as_dict=True).items()}
+    nothing = left.clear()
     for pointer in standing.pointers.values():
         if pointer.reading is None or not pointer.reading.records:
             continue
-        frame = await _rows(engine, standing, ledger, pointer, pointer.reading)
+        scope = pointer.scope.lower()
+        frame = await _rows(engine, standing, published.get(scope, nothing), pointer, pointer.reading)
         frames.append(frame)
         if len(frame) != pointer.reading.records:
-            partial.add(pointer.scope.lower())
+            partial.add(scope)
     return Believed(pl.concat(frames), frozenset(partial))
 
 
+def lasting(standing: Standing) -> frozenset[str]:
+    """Name the scopes (lower case) whose reading is the one that was published."""
+    return frozenset(
+        pointer.scope.lower() for pointer in standing.pointers.values() if _was_published(standing, pointer)
+    )
+
+
 async def _rows(
-    engine: Engine,
-    standing: Standing,
-    ledger: Mapping[str, pl.DataFrame],
-    pointer: Pointer,
-    reading: Reading,
+    engine: Engine, standing: Standing, left: pl.DataFrame, pointer: Pointer, reading: Reading
 ) -> pl.DataFrame:
-    published = _from_ledger(standing.day, pointer, ledger) if _was_published(standing, pointer) else None
+    published = left if _was_published(standing, pointer) else None
     if published is not None and standing.ledger_intact and len(published) == reading.records:
         return published
     try:
@@ -100,7 +102,7 @@ def _was_published(standing: Standing, pointer: Pointer) -> bool:
 
 
 def _stands(standing: Standing, published: pl.DataFrame, key: str) -> bool:
-    """Tell whether a scope's current rows in the ledger are still those that were published.
+    """Tell whether what is left of a scope's rows are those that were published.
 
     They are if all of the ledger is as the publication left it, or if they are as many and add up to as much as
     it says of the scope. A partition that is gone leaves no rows behind that could be looked at, so nothing less
@@ -116,21 +118,6 @@ def owned_of(rows: pl.DataFrame, cost: str) -> Owned:
     """Count a scope's rows and add them up per currency."""
     sums = rows.group_by("BillingCurrency").agg(money_sum(cost)).sort("BillingCurrency").iter_rows()
     return Owned(len(rows), dict(sums))
-
-
-def _from_ledger(day: date, pointer: Pointer, ledger: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-    scope = pointer.scope.lower()
-    current = pl.col("x_ValidTo").is_null() & (pl.col("x_SourceScope") == scope)
-    frames = [pl.DataFrame(schema=SOURCED)]
-    for subscription, frame in ledger.items():
-        rows = frame.filter(current)
-        if len(rows):
-            frames.append(
-                rows.with_columns(usage_date=pl.lit(day), subscription_id=pl.lit(subscription)).select(
-                    *SOURCED
-                )
-            )
-    return pl.concat(frames)
 
 
 async def _from_pages(engine: Engine, day: date, pointer: Pointer, reading: Reading) -> pl.DataFrame:

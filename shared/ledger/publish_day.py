@@ -14,13 +14,14 @@ import polars as pl
 from shared.days import Owned, Publication, PublishedFile
 from shared.engine import Engine
 from shared.events import DAY_PUBLISHED, DAY_UNCHANGED, PUBLISH_RACE_LOST, emit
-from shared.ledger.believed import believed, owned_of
+from shared.ledger.believed import believed, lasting, owned_of
 from shared.ledger.columns import COST_COLUMN
 from shared.ledger.daily import TotalError, daily
 from shared.ledger.files import PublishedFiles, daily_path, manifest_path
 from shared.ledger.manifest import disagreements, manifest, status_of
 from shared.ledger.ownership import Assignment, Claim, assign
 from shared.ledger.partitions import Partition, current, lay_over, write
+from shared.ledger.put_aside import forget, left_by_publication, put_aside
 from shared.ledger.standing import Standing, ledger_of, stand
 from shared.messages import BadMessage, DayItem
 from shared.normalise.exact import add_by_currency
@@ -94,16 +95,18 @@ async def _publish(engine: Engine, run: Run, metric: str, day: date) -> None:
         return
     standing.demand_pointers()
     ledger, described = await ledger_of(files, standing)
-    beliefs = await believed(engine, standing, ledger)
+    left = await left_by_publication(engine, standing, ledger)
+    beliefs = await believed(engine, standing, left)
     as_of = standing.as_of(ledger, engine.settings.settle)
     settled = standing.settled_at(as_of, engine.settings.settle)
     if settled:
         standing.demand_history(engine.settings.container)
     owned = _assign(standing, beliefs.rows, engine.settings.settle)
     rows = beliefs.rows.filter(owned.owned)
-    beliefs.demand_no_gap(ledger, rows)
+    beliefs.demand_no_gap(left, rows)
     partitions = lay_over(standing, ledger, described, rows, as_of=as_of, settled=settled)
     totals_of_day = _totals_of_day(standing, partitions)
+    before = await put_aside(engine, standing, partitions, lasting(standing), as_of)
     written = await write(files, standing, partitions, as_of)
     if totals_of_day is not None:
         written.append(await _write_daily(files, standing, totals_of_day))
@@ -120,13 +123,14 @@ async def _publish(engine: Engine, run: Run, metric: str, day: date) -> None:
         files=tuple(written),
         disagrees=disagreements(owned, engine.settings.control_tolerance),
         owned=_owned(standing, rows),
-        etag=None if standing.publication is None else standing.publication.etag,
+        etag=None if before is None else before.etag,
     )
     document = manifest(
         publication, standing.scopes.listed, standing.pointers, owned.shadowed, settled=settled
     )
     etag = await files.put(standing.listing, manifest_path(metric, day), document, "application/json")
     await engine.days.save_publication(replace(publication, manifest_etag=etag))
+    await forget(engine, before)
     await _demand_no_later(engine, standing)
     rows_published = sum(file.rows for file in written)
     emit(

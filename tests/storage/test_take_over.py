@@ -1,5 +1,7 @@
 """Scopes whose pages are gone: what counted of them stands in the ledger, and nothing else is made up."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from random import Random
 
@@ -8,9 +10,9 @@ from shared.engine import open_engine
 from shared.ledger.publish_day import publish_day
 from shared.messages import DAYS, PAGES, RUNS
 from shared.purge import purge
-from shared.runs import RunStatus
+from shared.runs import Run, RunStatus
 from tests.faults import dies
-from tests.laptop import laptop
+from tests.laptop import Laptop, laptop
 
 
 async def test_no_cost_is_lost_where_the_scope_that_takes_over_has_lost_its_pages() -> None:
@@ -78,3 +80,105 @@ async def test_publisher_killed_half_way_finds_the_rows_of_a_scope_whose_pages_a
             assert changed == {tenant.subscriptions[0]}, place
             place += 1
     assert place > 12
+
+
+async def aside(bench: Laptop) -> list[str]:
+    return [blob.name for blob in await bench.engine.storage.blobs.list("cost-staging", "aside/")]
+
+
+@asynccontextmanager
+async def taking_over(tenant: Tenant) -> AsyncIterator[tuple[Laptop, Run, list[bytes]]]:
+    """Subscriptions were read that take over from a billing account whose pages are purged; no day is worked."""
+    async with laptop(tenant, COST_SCOPES=tenant.billing_account) as bench:
+        await bench.run()
+        bench.clock.ahead = timedelta(days=8)
+        await purge(bench.engine)
+        environ = {**bench.environ, "COST_SCOPES": ",".join(tenant.subscription_scopes)}
+        async with open_engine(environ, edge=bench.edge, clock=bench.clock, jitter=Random(0)) as bench.engine:
+            run = await bench.seed()
+            await bench.drain(PAGES, RUNS)
+            days = sorted(set(await bench.take(DAYS)))
+            assert len(days) == len(tenant.days)
+            yield bench, run, days
+
+
+async def test_publisher_killed_anywhere_while_others_take_over_from_a_scope_without_pages_loses_nothing() -> (
+    None
+):
+    """The rows that its first file takes away lie nowhere else; at each day it dies one call later."""
+    tenant = Tenant(6, subscriptions=2, days=30, rows_per_day=8)
+    killed = []
+    async with taking_over(tenant) as (bench, run, days):
+        before = await bench.totals()
+        for place, body in enumerate(days):
+            bench.edge.kill_at(place, after=True)
+            killed.append(await dies(publish_day(bench.engine, body)))
+            bench.restart()
+            await publish_day(bench.engine, body)
+
+        await bench.drain()
+
+        assert (await bench.closed(run)).status is RunStatus.COMPLETE
+        assert await bench.totals() == before
+        assert killed[:20] == [True] * 20
+        assert not killed[-1]
+        bench.clock.ahead += timedelta(days=8)
+        await purge(bench.engine)
+        assert await aside(bench) == []
+
+
+async def test_what_a_publisher_put_aside_outlasts_the_purge_until_the_day_is_published() -> None:
+    tenant = Tenant(6, subscriptions=2, days=1, rows_per_day=30)
+    async with taking_over(tenant) as (bench, run, (day,)):
+        before = await bench.totals()
+        bench.edge.kill_on("blob put costs/manifest")
+        assert await dies(publish_day(bench.engine, day))
+        bench.restart()
+        bench.clock.ahead += timedelta(days=8)
+
+        await purge(bench.engine)
+
+        assert len(await aside(bench)) == 1
+        await publish_day(bench.engine, day)
+        await bench.drain(RUNS)
+        assert (await bench.closed(run)).status is RunStatus.COMPLETE
+        assert await bench.totals() == before
+        assert await aside(bench) == []
+
+
+async def test_day_whose_rows_put_aside_are_gone_fails_by_name_until_its_scope_is_read_again() -> None:
+    tenant = Tenant(6, subscriptions=2, days=1, rows_per_day=30)
+    async with taking_over(tenant) as (bench, run, (day,)):
+        before = await bench.totals()
+        bench.edge.kill_on("blob put costs/manifest")
+        assert await dies(publish_day(bench.engine, day))
+        bench.restart()
+        for name in await aside(bench):
+            await bench.engine.storage.blobs.delete("cost-staging", name)
+
+        await publish_day(bench.engine, day)
+
+        await bench.drain(RUNS)
+        (failure,) = ((await bench.closed(run)).summary or {})["failures"]
+        assert failure["cause"].startswith("StagedPageMissingError")
+        environ = {
+            **bench.environ,
+            "COST_SCOPES": ",".join([*tenant.subscription_scopes, tenant.billing_account]),
+        }
+        async with open_engine(environ, clock=bench.clock, jitter=Random(0)) as bench.engine:
+            assert (await bench.run()).status is RunStatus.COMPLETE
+            assert await bench.totals() == before
+
+
+async def test_publication_that_takes_nothing_from_a_scope_as_it_was_puts_nothing_aside() -> None:
+    tenant = Tenant(6, subscriptions=2, days=1, rows_per_day=30)
+    narrow, wide = tenant.subscription_scopes[0], tenant.billing_account
+    async with laptop(tenant, COST_SCOPES=f"{narrow},{wide}") as bench:
+        await bench.run()
+        restate(tenant, 2, subscription=tenant.subscriptions[0])
+        bench.edge.heal()
+
+        await bench.run()
+
+        assert bench.edge.made("blob put cost-staging/aside") == []
+        assert len(bench.edge.made("table replace CostDays")) > 0
