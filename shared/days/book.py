@@ -99,12 +99,18 @@ class DayBook:
         _each_day(await self._tables.query(TABLE, condition), read, refused)
         return pointers
 
-    async def move(self, pointer: Pointer, reading: Reading) -> None:
-        """Point a scope's day at `reading`, unless a later reading stands there."""
+    async def move(self, pointer: Pointer, reading: Reading, gives_way: Callable[[Pointer], bool]) -> bool:
+        """Point a scope's day at `reading`, unless a later reading stands there.
+
+        The caller has judged `pointer` as it was read. Where another stands there by now, `gives_way` is asked of
+        that one: False means that it does not, and that nothing was written.
+        """
         for _ in range(RACES):
             if await self._save(moved(pointer, reading), pointer):
-                return
+                return True
             pointer = await self._again(pointer)
+            if not gives_way(pointer):
+                return False
         raise Conflict(f"{TABLE} {partition(pointer.metric, pointer.day)} {SCOPE}{pointer.key}")
 
     async def note(self, pointer: Pointer, attempt: Attempt) -> None:

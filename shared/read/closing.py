@@ -2,11 +2,12 @@
 
 The verdict is stored before anything follows from it. Days that agree move their pointers to this generation,
 the others are read again over the smallest range that holds them. A reading that would empty a reconciled day,
-or take away more than half of it, moves nothing at all.
+or take away more than half of it, moves nothing at all; whether it would is asked of the very pointer that a day
+has, so also of one that another run moved while this one was closing.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 
@@ -31,6 +32,8 @@ from shared.runs import Slice, SliceState, registry_partition
 from shared.storage.errors import Conflict
 
 CONTROL_PAGE = 5000
+ROUNDS = 5
+"""How often a closing decides anew because other runs moved its days meanwhile, before its message comes back."""
 RECONCILE_CURE = (
     "the next run over these days reads them again; COST_PUBLISH_UNRECONCILED=true publishes them marked so"
 )
@@ -157,31 +160,69 @@ def _days(piece: Slice) -> tuple[date, ...]:
 
 
 async def _apply(engine: Engine, piece: Slice, verdict: Verdict) -> None:
-    known = await engine.days.of_scope(piece.metric, piece.scope_key, piece.reading_first, piece.reading_last)
+    """Do what follows from a verdict; where pointers change meanwhile, from those that stand by then.
+
+    Each round begins with what is stored, as a redelivery would: both come to the same end.
+    """
     readings = {day.day: _reading(piece, verdict, day) for day in verdict.days}
-    if not piece.accept_vanished:
-        gone = {
-            day: reading
-            for day, reading in readings.items()
-            if reading.agreed and vanishes(known.get(day), reading)
-        }
-        lost = await unconfirmed(engine, piece, known, gone)
-        if lost:
+    for _ in range(ROUNDS):
+        known = await engine.days.of_scope(
+            piece.metric, piece.scope_key, piece.reading_first, piece.reading_last
+        )
+        if lost := await _lost(engine, piece, known, readings):
             await _vanish(engine, piece, lost)
             return
-    wanted = [day for day, reading in readings.items() if reading.agreed]
-    disagreeing = [day for day in readings if day not in set(wanted)]
-    last_reading = piece.reading >= engine.settings.max_readings
-    if disagreeing and last_reading and engine.settings.publish_unreconciled:
+        if await _move(engine, piece, known, readings):
+            await _go_on(engine, piece, verdict)
+            return
+    raise Conflict(f"pointers of {piece.scope} from {piece.reading_first} to {piece.reading_last}")
+
+
+async def _lost(
+    engine: Engine, piece: Slice, known: Mapping[date, Pointer], readings: Mapping[date, Reading]
+) -> list[date]:
+    """Name the days whose cost is gone, though nobody confirms it."""
+    gone = {day: reading for day, reading in readings.items() if _vanishes(piece, known.get(day), reading)}
+    return await unconfirmed(engine, piece, known, gone)
+
+
+def _vanishes(piece: Slice, pointer: Pointer | None, reading: Reading) -> bool:
+    return not piece.accept_vanished and reading.agreed and vanishes(pointer, reading)
+
+
+async def _move(
+    engine: Engine, piece: Slice, known: Mapping[date, Pointer], readings: Mapping[date, Reading]
+) -> bool:
+    """Move the days' pointers, and tell whether none of them stood for something else meanwhile."""
+    publishes_all = piece.reading >= engine.settings.max_readings and engine.settings.publish_unreconciled
+
+    def moves(pointer: Pointer | None, reading: Reading) -> bool:
         # What was published as reconciled is never replaced by something that is not.
-        wanted += [day for day in disagreeing if not _proven(known.get(day))]
-    moves = (
-        engine.days.move(known.get(day) or ending.blank_pointer(piece, day), readings[day]) for day in wanted
+        return reading.agreed or (publishes_all and not _proven(pointer))
+
+    def gives_way(pointer: Pointer) -> bool:
+        reading = readings[pointer.day]
+        # That cost is gone was confirmed of the pointer that was asked about, of no other.
+        return moves(pointer, reading) and not _vanishes(piece, pointer, reading)
+
+    ends = await asyncio.gather(
+        *(
+            engine.days.move(known.get(day) or ending.blank_pointer(piece, day), reading, gives_way)
+            for day, reading in readings.items()
+            if moves(known.get(day), reading)
+        ),
+        return_exceptions=True,
     )
     # All come to their end; then the first error is raised as it is, not in a group that hides its name.
-    for end in await asyncio.gather(*moves, return_exceptions=True):
-        if end is not None:
+    for end in ends:
+        if isinstance(end, BaseException):
             raise end
+    return all(ends)
+
+
+async def _go_on(engine: Engine, piece: Slice, verdict: Verdict) -> None:
+    """End the slice whose pointers have moved, or read the days again that did not agree."""
+    disagreeing = [day.day for day in verdict.days if not day.agreed]
     if not disagreeing:
         await ending.end(engine, piece, SliceState.RECONCILED, None, None)
         return
@@ -200,7 +241,10 @@ async def _apply(engine: Engine, piece: Slice, verdict: Verdict) -> None:
 
 
 async def _vanish(engine: Engine, piece: Slice, gone: list[date]) -> None:
-    """Withhold the whole reading: days that lost their cost are `vanished`, the others keep an older reading."""
+    """Withhold the reading: days that lost their cost are `vanished`, the others keep an older reading.
+
+    Only a day that moved to it before another run's cost turned up on the lost ones keeps what it has.
+    """
     shown = ", ".join(day.isoformat() for day in gone[:5]) + (", ..." if len(gone) > 5 else "")  # noqa: PLR2004
     cause = f"Vanished: more than half of the cost is gone from {len(gone)} reconciled days ({shown})"
     await ending.end(engine, piece, SliceState.VANISHED, cause, VANISHED_CURE, days=gone)

@@ -188,8 +188,9 @@ async def _note_days(
 ) -> None:
     """Note a slice's end at its days.
 
-    Of a reading that vanished, the other days were withheld with those that lost their cost: they failed. Of one
-    that did not agree, the other days agreed and moved their pointers: nothing is noted at them.
+    Of a reading that vanished, the other days were withheld with those that lost their cost: they failed, unless
+    they had moved to it before the cost was known that it lost. Of one that did not agree, the other days agreed
+    and moved their pointers: nothing is noted at them.
     """
     first, last = piece.reading_first, piece.reading_last
     unreadable: dict[date, UnreadableError] = {}
@@ -202,13 +203,17 @@ async def _note_days(
             # It is not written over; the run that closes names it.
             tell(unreadable[day])
             continue
+        pointer = known.get(day) or blank_pointer(piece, day)
         told = _SCOPE_STATES[state]
         if days is not None and day not in days:
-            if state is not SliceState.VANISHED:
+            if state is not SliceState.VANISHED or _moved_to(pointer, piece):
                 continue
             told = ScopeState.FAILED
-        pointer = known.get(day) or blank_pointer(piece, day)
         await engine.days.note(pointer, Attempt(piece.run, told, cause, now))
+
+
+def _moved_to(pointer: Pointer, piece: Slice) -> bool:
+    return pointer.reading is not None and pointer.reading.generation == piece.generation
 
 
 def blank_pointer(piece: Slice, day: date) -> Pointer:

@@ -183,6 +183,35 @@ async def test_day_that_never_agrees_is_published_and_marked_where_the_settings_
         assert run.status is RunStatus.PARTIAL
 
 
+async def test_reading_that_does_not_agree_never_replaces_one_that_came_to_agree_while_it_was_closing() -> (
+    None
+):
+    tenant = Tenant(4, subscriptions=1, days=1, rows_per_day=20)
+    (day,) = tenant.days
+    settings = {"COST_PUBLISH_UNRECONCILED": "true", "COST_MAX_READINGS": "1", **in_two_pages(tenant)}
+    async with laptop(tenant, **settings) as bench:
+        agrees, closing = await bench.work_up_to(3)
+        bench.clock.ahead += timedelta(minutes=1)
+        differs, closing_late = await bench.work_up_to(3)
+
+        async def happens(call: Call) -> None:
+            bench.clock.ahead -= timedelta(minutes=1)
+            async with bench.other() as (engine, _):
+                await fetch_page(engine, closing)
+            bench.clock.ahead += timedelta(minutes=1)
+
+        bench.edge.spoil = off_by_one(day)
+        bench.edge.meanwhile("table insert CostDays", happens)
+        await fetch_page(bench.engine, closing_late)
+        await bench.drain()
+
+        assert (await bench.slice(differs)).state is SliceState.UNRECONCILED
+        reading = (await pointers(bench, await bench.slice(differs)))[day].reading
+        assert reading is not None
+        assert (reading.run, reading.agreed) == (agrees.id, True)
+        assert (await bench.manifest("ActualCost", day))["status"] == "reconciled"
+
+
 async def test_quantity_finds_what_the_cost_cannot() -> None:
     """A row without cost that was lost shows in the quantity alone."""
     tenant = small_tenant()

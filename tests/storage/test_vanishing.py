@@ -1,13 +1,20 @@
 """Cost that is suddenly gone is not believed, unless somebody who sees the same subscription says so too."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 
+import pytest
+
 from infra.local.simulator import Metric, Tenant, scope_truth
+from shared.days import ScopeState
+from shared.edge import Call
 from shared.messages import PAGES
-from shared.runs import Run, SliceState
+from shared.read.fetch_page import fetch_page
+from shared.runs import Run, RunStatus, SliceState
+from tests.faults import Killed, dies
 from tests.laptop import Laptop, laptop
 
 
@@ -129,3 +136,106 @@ async def test_confirming_takes_one_look_at_the_days_however_many_are_gone() -> 
 
         assert await states(bench, run) == {narrow: SliceState.RECONCILED}
         assert len(bench.edge.made("table query CostDays")) == 2
+
+
+async def read_up_to_closing(
+    bench: Laptop, *, days: int | None = None, accept_vanished: bool = False
+) -> tuple[Run, bytes]:
+    """Let a run read all its pages; what is in hand then is the message that closes its only slice."""
+    run = await bench.seed(days=days, accept_vanished=accept_vanished)
+    (page,) = await bench.take(PAGES)
+    await fetch_page(bench.engine, page)
+    (closing,) = await bench.take(PAGES)
+    return run, closing
+
+
+def elsewhere(bench: Laptop, closing: bytes) -> Callable[[Call], Awaitable[None]]:
+    """Let another process close a slice."""
+
+    async def happens(call: Call) -> None:
+        async with bench.other() as (engine, _):
+            await fetch_page(engine, closing)
+
+    return happens
+
+
+@pytest.mark.parametrize("smaller", [False, True], ids=["nothing was known", "a smaller cost was known"])
+async def test_later_reading_takes_nothing_away_that_came_while_it_was_closing(*, smaller: bool) -> None:
+    """The check is made on the pointer that is replaced, not on the one that was read before."""
+    tenant = Tenant(4, subscriptions=1, days=1, rows_per_day=20)
+    (day,), (scope,) = tenant.days, tenant.subscription_scopes
+    async with laptop(tenant) as bench:
+        if smaller:
+            whole = tenant.charges(day, tenant.subscriptions[0])
+            # A charge that costs nothing: the day is not empty, and little is lost with it.
+            free = replace(whole[0].line, dimensions={**whole[0].line.dimensions, "Meter": "free"})
+            nothing = whole[0]._replace(line=free, actual=Decimal(0))
+            tenant.put(day, tenant.subscriptions[0], [nothing])
+            await bench.run()
+            tenant.put(day, tenant.subscriptions[0], [nothing, *whole])
+        slow, closing_slow = await read_up_to_closing(bench)
+        before = {key: told.amount for key, told in scope_truth(tenant, scope, Metric.ACTUAL).items()}
+        tenant.put(day, tenant.subscriptions[0], [nothing] if smaller else ())
+        late, closing_late = await read_up_to_closing(bench)
+
+        moving = "table replace CostDays" if smaller else "table insert CostDays"
+        bench.edge.meanwhile(moving, elsewhere(bench, closing_slow))
+        await fetch_page(bench.engine, closing_late)
+        await bench.drain()
+
+        assert (await bench.closed(slow)).status is RunStatus.COMPLETE
+        assert (await bench.closed(late)).status is RunStatus.PARTIAL
+        assert (await bench.slice(late)).state is SliceState.VANISHED
+        assert [amount for amount, _ in (await bench.totals()).values()] == list(before.values())
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["decides anew", "dies and is delivered again"])
+async def test_day_that_moved_before_the_cost_turned_up_keeps_the_reading_and_the_lost_one_does_not(
+    *, killed: bool
+) -> None:
+    """Each day ends as if the two had closed one after the other, whether a worker dies in between or not."""
+    tenant = Tenant(4, subscriptions=1, days=2, rows_per_day=20)
+    lost, moved = tenant.days
+    async with laptop(tenant) as bench:
+        slow, closing_slow = await read_up_to_closing(bench, days=1)
+        tenant.vanish(tenant.subscription_scopes[0], lost)
+        late, closing_late = await read_up_to_closing(bench)
+        bench.clock.ahead += timedelta(minutes=1)
+        closes = elsewhere(bench, closing_slow)
+
+        async def happens(call: Call) -> None:
+            await closes(call)
+            if killed:
+                raise Killed
+
+        bench.edge.meanwhile("table insert CostDays", happens)
+        assert await dies(fetch_page(bench.engine, closing_late)) is killed
+        if killed:
+            bench.restart()
+            await fetch_page(bench.engine, closing_late)
+        await bench.drain()
+
+        piece = await bench.slice(late)
+        assert (piece.state, piece.cause) == (
+            SliceState.VANISHED,
+            f"Vanished: more than half of the cost is gone from 1 reconciled days ({lost})",
+        )
+        known = await bench.engine.days.of_scope(piece.metric, piece.scope_key, lost, moved)
+        assert {
+            day: (pointer.state, pointer.reading and pointer.reading.run) for day, pointer in known.items()
+        } == {lost: (ScopeState.VANISHED, slow.id), moved: (ScopeState.RECONCILED, late.id)}
+
+
+async def test_cost_that_came_while_it_was_closing_is_taken_away_where_a_person_accepts_it() -> None:
+    tenant = Tenant(4, subscriptions=1, days=1, rows_per_day=20)
+    async with laptop(tenant) as bench:
+        _, closing_slow = await read_up_to_closing(bench)
+        tenant.vanish(tenant.subscription_scopes[0], tenant.days[0])
+        late, closing_late = await read_up_to_closing(bench, accept_vanished=True)
+
+        bench.edge.meanwhile("table insert CostDays", elsewhere(bench, closing_slow))
+        await fetch_page(bench.engine, closing_late)
+        await bench.drain()
+
+        assert (await bench.closed(late)).status is RunStatus.COMPLETE
+        assert await bench.totals() == {}
