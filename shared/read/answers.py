@@ -21,8 +21,8 @@ import msgspec
 
 READER = "Cost Management Reader 72fafb9e-0641-4937-9268-a91bfd8191a3"
 LONGEST_HINT = timedelta(hours=1)
-LONGEST_AHEAD = timedelta(days=1)
-"""How far an answer's date may lie ahead of this machine's clock: a later reading always wins."""
+FARTHEST = timedelta(days=1)
+"""How far an answer's date may be from this machine's clock, ahead or back, and still be the service's own."""
 
 _TRANSIENT_404 = "gtmdimensiondataprovider"
 
@@ -110,9 +110,10 @@ def classify(
 
 
 def _page(status: int, body: bytes, read_at: datetime, now: datetime) -> Answer:
-    if read_at - now > LONGEST_AHEAD:
+    if far_off(read_at, now):
         said = f"the answer is dated {read_at.isoformat()}, the clock of this machine says {now.isoformat()}"
-        return Transient("WrongDate", f"{said}: no later reading could ever replace this one")
+        # The later reading counts, so this one would be replaced by none, or would itself replace none.
+        return Transient("WrongDate", f"{said}: a cache or proxy answered, or one of the clocks is wrong")
     if status == 204:  # noqa: PLR2004
         return PageAnswer(b"", read_at)
     if not body.strip():
@@ -155,6 +156,11 @@ def date_of(headers: Mapping[str, str]) -> datetime | None:
     except (KeyError, ValueError):
         return None
     return at.astimezone(UTC) if at.tzinfo is not None else at.replace(tzinfo=UTC)
+
+
+def far_off(at: datetime, now: datetime) -> bool:
+    """Tell whether a date is too far from this machine's clock to be the service's own."""
+    return abs(at - now) > FARTHEST
 
 
 def _error(body: bytes) -> tuple[str, str]:

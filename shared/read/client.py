@@ -11,7 +11,7 @@ from typing import Protocol, Self
 import httpx
 
 from shared.edge import Call, Clock, Edge
-from shared.read.answers import Answer, Expired, Refused, Transient, classify, date_of
+from shared.read.answers import Answer, Expired, Refused, Transient, classify, date_of, far_off
 from shared.read.query import same_host
 
 LARGEST_BODY = 64 * 1024 * 1024
@@ -142,9 +142,11 @@ class CostApi:
             await self._tokens.close()
 
     def service_now(self) -> datetime:
-        """Give the time by the service's clock, as far as its last answer to this process told it.
+        """Give the time by the service's clock, as far as its answers to this process have told it.
 
-        Readings are dated by the service, so what is compared with them is as well: workers' clocks differ.
+        Readings are dated by the service, so what is compared with them is as well: workers' clocks differ. The
+        last answer counts whose date is within a day of this machine's clock: a wrong one would date failed attempts
+        so that no reading makes up for them.
         """
         return self._clock() + self._ahead
 
@@ -203,7 +205,9 @@ class CostApi:
         except (httpx.TransportError, httpx.DecodingError) as error:
             return Transient("ConnectionLost", f"{type(error).__name__}: {error}")
         now = self._clock()
-        self._ahead = (date_of(answered) or now) - now
+        dated = date_of(answered)
+        if dated is not None and not far_off(dated, now):
+            self._ahead = dated - now
         api = "usageDetails" if body is None else "Query"
         return classify(status, answered, content, scope=scope, floor=self._floor, now=now, api=api)
 

@@ -28,7 +28,7 @@ async def test_no_cost_is_lost_where_the_scope_that_takes_over_has_lost_its_page
 
         # WHEN it leaves the settings, and a run reads something else
         environ = {**bench.environ, "COST_SCOPES": f"{other},{wide}"}
-        async with open_engine(environ, clock=bench.clock, jitter=Random(0)) as engine:
+        async with open_engine(environ, edge=bench.edge, clock=bench.clock, jitter=Random(0)) as engine:
             bench.engine = engine
             run = await bench.run(other)
 

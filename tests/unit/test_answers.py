@@ -167,12 +167,29 @@ def test_redirect_is_refused_and_names_its_target() -> None:
 
 
 @pytest.mark.parametrize("status", [200, 204])
-def test_page_dated_more_than_a_day_ahead_is_not_believed(status: int) -> None:
-    """A later reading always wins, so this one could not be replaced before that day."""
-    found = classify(
-        status, {"date": "Mon, 11 May 2026 12:00:01 GMT"}, b"{}", scope=SCOPE, floor=timedelta(), now=NOW
-    )
+@pytest.mark.parametrize(
+    ("date", "said"),
+    [
+        ("Mon, 11 May 2026 12:00:01 GMT", "2026-05-11T12:00:01+00:00"),
+        ("Sat, 09 May 2026 11:59:59 GMT", "2026-05-09T11:59:59+00:00"),
+    ],
+    ids=["ahead", "back"],
+)
+def test_page_dated_more_than_a_day_ahead_or_back_is_not_believed(status: int, date: str, said: str) -> None:
+    """The later reading always wins: no other could replace this one before that day, or it would replace none."""
+    found = answered(status, date)
 
     assert isinstance(found, Transient)
     assert found.cause == "WrongDate"
-    assert "2026-05-11T12:00:01+00:00" in found.detail
+    assert said in found.detail
+
+
+@pytest.mark.parametrize("status", [200, 204])
+@pytest.mark.parametrize("date", ["Mon, 11 May 2026 12:00:00 GMT", "Sat, 09 May 2026 12:00:00 GMT"])
+def test_page_dated_a_day_ahead_or_back_is_believed(status: int, date: str) -> None:
+    """The clock of a machine may be wrong by hours."""
+    assert isinstance(answered(status, date), PageAnswer)
+
+
+def answered(status: int, date: str) -> Answer:
+    return classify(status, {"date": date}, b"{}", scope=SCOPE, floor=timedelta(), now=NOW)
