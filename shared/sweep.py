@@ -51,13 +51,10 @@ async def sweep(engine: Engine) -> None:
         False: sum(run.planned for run in runs if not run.background),
         True: sum(run.planned for run in runs),
     }
-    longest = {
-        background: patience(engine.settings, slices, background=background)
-        for background, slices in shared.items()
-    }
     for run in runs:
         try:
-            await _sweep_run(engine, run, now, longest[run.background])
+            longest = patience(engine.settings, shared[run.background], background=run.background)
+            await _sweep_run(engine, run, now, longest)
         except Exception as error:  # noqa: BLE001 - a run that resists must not keep the others from their ends
             emit(STEP_FAILED, run=run.id, cause=f"{type(error).__name__}: {error}")
     await purge(engine)

@@ -35,6 +35,10 @@ _GENERATION: Final = re.compile(r"[0-9]{8}T[0-9]{12}Z-[0-9a-f]{6}")
 """What `shared.read.ending.generation_id` writes."""
 
 
+MOST_SLICES: Final = 999_999
+"""More than every window of a day of 37 months, for hundreds of scopes: how long a run may take goes by its slices,
+and must be a time."""
+
 LONGEST_CAUSE: Final = 8000
 """A property holds 32,000 characters; a cause that names a thousand things is told by its beginning."""
 
@@ -188,6 +192,7 @@ def read_run(row: Row) -> Run:
         "etag": row.etag,
     }
     run = converted(Run, row.values, told, packed=("scopes", "summary"))
+    demand(0 <= run.planned <= MOST_SLICES, "planned", run.planned)
     demand(run.first <= run.last, "last", run.last.isoformat())
     demand((run.closed_at is None) == (run.status is RunStatus.OPEN), "status", run.status.value)
     demand((run.summary is None) == (run.status is RunStatus.OPEN), "status", run.status.value)

@@ -421,6 +421,21 @@ async def test_run_that_resists_the_sweep_keeps_no_other_from_its_end() -> None:
         assert sorted(restarts) == [0, 1]
 
 
+@pytest.mark.parametrize("planned", [9 * 10**18, -(10**9)])
+async def test_run_whose_row_was_edited_keeps_no_other_from_the_sweep(planned: int) -> None:
+    """How long a slice may wait goes by the slices of all open runs."""
+    async with laptop(small_tenant()) as bench:
+        edited, other = await bench.seed(), await bench.seed()
+        await bench.engine.storage.tables.merge("CostRuns", Row("runs", edited.id, {"planned": planned}))
+        await bench.take(PAGES)
+        bench.clock.ahead += A_STALL
+
+        await sweep(bench.engine)
+
+        piece = await bench.slice(other)
+        assert (piece.state, piece.restarts) == (SliceState.OPEN, 1)
+
+
 async def test_all_of_a_poisoned_message_is_kept_however_long_it_is() -> None:
     async with laptop(small_tenant()) as bench:
         body = bytes(range(256)) * 190

@@ -290,6 +290,10 @@ def test_entity_under_a_key_that_is_none_of_its_kind_is_refused_or_keeps_it(kind
     ("kind", "changes", "wrong"),
     [
         pytest.param("run", {"planned": None}, 'has no property "planned"', id="dropped"),
+        pytest.param("run", {"planned": -1}, 'has -1 as "planned", which it cannot be', id="less than none"),
+        pytest.param(
+            "run", {"planned": 9 * 10**18}, '0 as "planned", which it cannot be', id="more than there can be"
+        ),
         pytest.param(
             "slice", {"state": None}, 'has no property "state"', id="dropped though it has a default"
         ),
