@@ -6,11 +6,13 @@ named cause. It finishes seedings, drains the poison queues into recorded states
 and removes staged pages that nothing names any more.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from shared.engine import Engine
 from shared.events import DAY_RESTARTED, POISON_DRAINED, SLICE_RESTARTED, STEP_FAILED, emit
+from shared.line import Planned, moved
 from shared.messages import DAYS, PAGES, POISON, QUEUES, BadMessage, DayItem, PageItem, RunItem
 from shared.orchestrate import close_run
 from shared.plan.deadlines import GRACE, deadline, patience
@@ -51,12 +53,19 @@ async def sweep(engine: Engine) -> None:
         False: sum(run.planned for run in runs if not run.background),
         True: sum(run.planned for run in runs),
     }
+    line: list[Planned] = []
     for run in runs:
         try:
             longest = patience(engine.settings, shared[run.background], background=run.background)
-            await _sweep_run(engine, run, now, longest)
+            if await _sweep_run(engine, run, now, longest):
+                line.append(Planned(run, await engine.runs.days(run, refused=tell)))
         except Exception as error:  # noqa: BLE001 - a run that resists must not keep the others from their ends
             emit(STEP_FAILED, run=run.id, cause=f"{type(error).__name__}: {error}")
+    for planned in line:
+        try:
+            await _sweep_days(engine, planned, line, now)
+        except Exception as error:  # noqa: BLE001 - nor with its days
+            emit(STEP_FAILED, run=planned.run.id, cause=f"{type(error).__name__}: {error}")
     await purge(engine)
 
 
@@ -159,12 +168,13 @@ async def _end_day(engine: Engine, run: Run, task: DayTask, cause: str) -> None:
     await ending.follow_up(engine, run.id, run.seeding)
 
 
-async def _sweep_run(engine: Engine, run: Run, now: datetime, longest: timedelta) -> None:
+async def _sweep_run(engine: Engine, run: Run, now: datetime, longest: timedelta) -> bool:
+    """Sweep a run's slices, and tell whether all have ended: its days are to be swept."""
     open_for, allowed = now - run.created_at, deadline(engine.settings, run)
     if open_for > allowed + GRACE:
         cause = f"DeadlineExceeded: it could not be closed within {(allowed + GRACE).days} days"
         await close_run(engine, run, abandoned(run, cause))
-        return
+        return False
     if not run.seeded and now - run.created_at > engine.settings.stall:
         run = await finish_seeding(engine, run)
     pieces = await engine.runs.slices(run, only_open=True, refused=tell)
@@ -177,16 +187,24 @@ async def _sweep_run(engine: Engine, run: Run, now: datetime, longest: timedelta
                 await _sweep_slice(engine, piece, now, longest)
         except UnreadableError as error:
             await ending.end(engine, piece, SliceState.FAILED, error.cause, error.cure)
-    if pieces:
-        return
-    tasks = await engine.runs.days(run, only_open=True, refused=tell)
-    for task in tasks:
-        # Its restarts bound it: it must not fail for the time that the slices took.
-        if task.touched_at is None or now - task.touched_at > engine.settings.stall:
-            await _restart_day(engine, run, task)
-    if not tasks:
+    return not pieces
+
+
+async def _sweep_days(engine: Engine, planned: Planned, line: Sequence[Planned], now: datetime) -> None:
+    for task in planned.waiting:
+        # Its restarts bound it: it must not fail for the time that the slices took, nor for that of the line.
+        ended = moved(line, task)
+        times = [time for time in (task.touched_at, ended) if time is not None]
+        if times and now - max(times) <= engine.settings.stall:
+            continue
+        if ended is not None and task.touched_at is not None and ended > task.touched_at:
+            # Since it was last sent the line has moved: it was not its message that stood still.
+            await _restart_day(engine, planned.run, replace(task, restarts=0))
+        else:
+            await _restart_day(engine, planned.run, task)
+    if not planned.waiting:
         # Its last end was never told to the orchestrator, or the orchestrator died: it may look again.
-        await engine.send_run(RunItem(run=run.id))
+        await engine.send_run(RunItem(run=planned.run.id))
 
 
 async def _sweep_slice(engine: Engine, piece: Slice, now: datetime, longest: timedelta) -> None:

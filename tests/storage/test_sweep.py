@@ -8,6 +8,8 @@ from datetime import timedelta
 import pytest
 
 from infra.local.simulator import Tenant
+from shared.edge import utc_now
+from shared.ledger.publish_day import publish_day
 from shared.messages import DAYS, PAGES, POISON, RUNS, DayItem, PageItem, RunItem
 from shared.orchestrate import orchestrate
 from shared.plan.deadlines import deadline, patience
@@ -28,6 +30,10 @@ CALLED = pytest.mark.parametrize("queue", [PAGES, RUNS, DAYS])
 
 def small_tenant() -> Tenant:
     return Tenant(6, subscriptions=1, days=1, rows_per_day=20)
+
+
+def days_tenant(days: int) -> Tenant:
+    return Tenant(6, subscriptions=1, days=days, rows_per_day=5)
 
 
 async def poison(bench: Laptop, queue: str, body: bytes) -> None:
@@ -132,6 +138,70 @@ async def test_day_that_stalls_again_and_again_fails_by_name_and_its_run_closes_
         assert closed.status is RunStatus.PARTIAL
         (failure,) = closed.summary["failures"]
         assert (failure["scope"], failure["cause"]) == (None, "Stalled: 3 restarts did not help")
+
+
+async def publish_first(bench: Laptop, line: list[bytes]) -> None:
+    await publish_day(bench.engine, line.pop(0))
+
+
+async def days_in_line(bench: Laptop, days: int) -> tuple[Run, list[bytes]]:
+    """Read and plan so many days, and take their messages."""
+    run = await bench.seed()
+    await bench.drain(PAGES)
+    await bench.drain(RUNS)
+    line = list(dict.fromkeys(await bench.take(DAYS)))
+    assert len(line) == days
+    return run, line
+
+
+async def test_days_that_wait_in_line_are_not_taken_for_stalled_while_it_moves() -> None:
+    """They were planned a stall ago, and no message is lost: a worker publishes one after the other."""
+    async with laptop(days_tenant(3)) as bench:
+        run, line = await days_in_line(bench, 3)
+        # The service's clock is no test's to move: the rows must be of different times.
+        await asyncio.sleep(3)
+        (planned, *_) = await bench.engine.runs.days(run)
+        await publish_first(bench, line)
+        assert planned.touched_at is not None
+        # The days' own rows are older than a stall, the end of the first is not.
+        bench.clock.ahead = planned.touched_at + A_STALL - utc_now()
+
+        await sweep(bench.engine)
+
+        assert [task.restarts for task in await bench.engine.runs.days(run)] == [0, 0, 0]
+        bench.clock.ahead += A_STALL
+        await sweep(bench.engine)
+        assert sorted(task.restarts for task in await bench.engine.runs.days(run)) == [0, 1, 1]
+
+
+async def test_line_in_which_a_day_takes_longer_than_a_stall_comes_to_its_end() -> None:
+    """Restarts count only while the line stands still: with each day that ends they begin anew."""
+    async with laptop(days_tenant(7)) as bench:
+        run, line = await days_in_line(bench, 7)
+        while line:
+            await publish_first(bench, line)
+            bench.clock.ahead += A_STALL
+            await sweep(bench.engine)
+            line += [body for body in await bench.take(DAYS) if body not in line]
+
+        await bench.drain()
+
+        assert {task.state for task in await bench.engine.runs.days(run)} == {"published"}
+        assert (await bench.closed(run)).status is RunStatus.COMPLETE
+
+
+async def test_day_that_lost_its_message_is_found_once_the_line_before_it_stands_still() -> None:
+    async with laptop(days_tenant(3)) as bench:
+        run, line = await days_in_line(bench, 3)
+        line.pop()
+        while line:
+            await publish_first(bench, line)
+        bench.clock.ahead += A_STALL
+
+        await sweep(bench.engine)
+
+        await bench.drain()
+        assert (await bench.closed(run)).status is RunStatus.COMPLETE
 
 
 async def test_run_whose_last_end_was_never_told_is_told_again() -> None:
