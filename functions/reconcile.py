@@ -1,4 +1,4 @@
-"""Timer: compares what was billed for the last closed month with the ledger."""
+"""Timer: compares what was billed for the months that closed lately with the ledger."""
 
 import azure.functions as func
 
@@ -12,6 +12,6 @@ blueprint = func.Blueprint()
 @blueprint.function_name("reconcile")
 @blueprint.timer_trigger(arg_name="timer", schedule=RECONCILE, run_on_startup=False, use_monitor=True)
 async def reconcile(timer: func.TimerRequest) -> None:
-    """Reconcile the month before."""
+    """Reconcile the months that closed lately."""
     del timer
     await reconcile_timer(await engine())

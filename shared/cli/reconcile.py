@@ -28,7 +28,7 @@ async def reconcile(engine: Engine, asked: Asked, scopes: tuple[Scope, ...]) -> 
     """
     now = engine.clock()
     month = asked.month or last_closed(now.date())
-    findings = await reconciled(engine, month, now + PATIENCE)
+    findings = await reconciled(engine, [month], now + PATIENCE)
     if asked.json:
         print_json({"month": f"{month.first:%Y-%m}", "bills": [describe(finding) for finding in findings]})
     elif findings:

@@ -17,7 +17,8 @@ SWEEP_SCHEDULE = "0 */10 * * * *"
 """What `COST_SEED_SCHEDULE` and `COST_SWEEP_SCHEDULE` are where they are not set."""
 
 RECONCILE_SCHEDULE = "0 0 6 6 * *"
-"""When bills are compared: the first morning on which the provider changes the month before no more."""
+"""When bills are compared: the first morning on which the provider changes the month before no more. Bills may come
+later, so each month is compared again on the next two of these mornings."""
 
 _EARLY = timedelta(seconds=1)
 """Hosts fire a few milliseconds early, and clocks differ: a tick this near counts as now."""

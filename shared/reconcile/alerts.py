@@ -97,13 +97,20 @@ Rereads = dict[tuple[str, Period], str]
 
 
 async def tell_once(
-    engine: Engine, finding: Finding, billed: Decimal, ledger: Decimal, rereads: Rereads
+    engine: Engine,
+    finding: Finding,
+    billed: Decimal,
+    ledger: Decimal,
+    rereads: Rereads,
+    *,
+    explain_again: bool,
 ) -> Finding:
     """Tell of a mismatch and have its period read again, each once for the same totals.
 
     The event comes again where the bill's or the ledger's total is another one; the period is read again once for
     each total of the bill, where none of `rereads` does so. Gives the finding with the run that reads it again and
     with what may explain it, which is looked for last: it reads much, and whoever dies meanwhile has lost nothing.
+    What was told already is explained only if `explain_again`.
     """
     try:
         alert = await _claim(engine, finding, billed, ledger, rereads)
@@ -114,7 +121,8 @@ async def tell_once(
     if alert is not None and not (alert.told or alert.seeded):
         await _read_again(engine, alert)
         rereads[finding.scope, finding.period] = alert.run
-    finding = replace(finding, suspects=await explain(engine, finding, Scope.parse(finding.scope).key))
+    if explain_again or (alert is not None and not alert.told):
+        finding = replace(finding, suspects=await explain(engine, finding, Scope.parse(finding.scope).key))
     if alert is None:
         return finding
     if not alert.told:

@@ -4,11 +4,14 @@
     billing account of an enrollment    its balance (an Enterprise Agreement shows no invoices to an API)
     subscription                        its own invoices, if it is pay-as-you-go
 
-Nothing else has a bill. Unlike the reading of costs this is worked in one go, once a month: a request waits for
-its place at the quota gate here, until a time that the caller sets.
+Nothing else has a bill. A list of invoices is asked for once, however many months are compared, a balance month by
+month. Unlike the reading of costs this is worked in one go, once a month: a request waits for its place at the quota
+gate here, until a time that the caller sets.
 """
 
 import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from shared.engine import Engine
@@ -20,6 +23,7 @@ from shared.read.query import ForeignLinkError
 from shared.reconcile.bills import (
     Bill,
     BillDriftError,
+    Document,
     ListedInvoice,
     OverlappingPeriodsError,
     bills,
@@ -54,18 +58,53 @@ class NoBillsError(Exception):
         self.cure = cure
 
 
-async def ask(engine: Engine, scope: Scope, month: Period, until: datetime) -> list[Bill]:
-    """Give the bills of a scope whose periods end in a month; none where none is issued yet.
+Answer = list[Bill] | NoBillsError
+"""The bills of a month, none where none is issued yet; or why they may not be read, or could not be in time."""
+
+
+async def ask(
+    engine: Engine, scope: Scope, months: Sequence[Period], until: datetime
+) -> dict[Period, Answer]:
+    """Give the bills of a scope by the months in which their periods end; no request goes out after `until`.
+
+    An enrollment is asked month by month, any other scope once for all of them.
+    """
+    if is_enrollment(scope):
+        return {month: await _balance(engine, scope, month, until) for month in months}
+    try:
+        with _named():
+            documents = counting(await _listed(engine, scope, min(months), until))
+    except NoBillsError as error:
+        return dict.fromkeys(months, error)
+    return {month: _ending_in(engine, month, documents) for month in months}
+
+
+async def _balance(engine: Engine, scope: Scope, month: Period, until: datetime) -> Answer:
+    try:
+        with _named():
+            body = await _get(engine, scope, _balance_url(engine, scope, month), until)
+            return bills(read_balance(body, month), month, engine.clock().date())
+    except NoBillsError as error:
+        return error
+
+
+def _ending_in(engine: Engine, month: Period, documents: Sequence[Document]) -> Answer:
+    try:
+        with _named():
+            return bills(documents, month, engine.clock().date())
+    except NoBillsError as error:
+        return error
+
+
+@contextmanager
+def _named() -> Iterator[None]:
+    """Name what is wrong with an answer.
 
     Raises:
-        NoBillsError: they may not be read, or could not be read before `until`.
+        NoBillsError: the block found it not as documented, or of no use.
     """
     try:
-        if is_enrollment(scope):
-            body = await _get(engine, scope, _balance_url(engine, scope, month), until)
-            return bills(read_balance(body, month))
-        listed = await _listed(engine, scope, month, until)
-        return bills(one for one in counting(listed) if month.first <= one.period.last <= month.last)
+        yield
     except BillDriftError as error:
         raise NoBillsError(BillState.UNKNOWN, f"SchemaDrift: {error}", _DRIFT_CURE) from error
     except OverlappingPeriodsError as error:

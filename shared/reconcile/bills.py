@@ -10,7 +10,7 @@ Source: Microsoft.Billing 2024-04-01, Invoices; Microsoft.Consumption 2024-08-01
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 
 import msgspec
@@ -21,6 +21,9 @@ from shared.reconcile.periods import Period
 _COUNTING = frozenset({"Invoice", "CreditNote"})
 _NOT_COUNTING = frozenset({"VoidNote", "TaxReceipt", "Summary", "Transactions"})
 """Documents about an invoice, which charge nothing themselves."""
+
+_PERIOD_MAY_BE_OPEN = timedelta(days=45)
+"""How long after a day the bill over the period around it may still come: a month, and two weeks to issue it."""
 
 _TOO_LARGE = Decimal(10) ** 20
 _STEP = Decimal("1e-18")
@@ -145,32 +148,53 @@ def read_balance(body: bytes, month: Period) -> list[Document]:
     return [Document(said.name, month, _currency(said.name, said.properties.currency), amount, None)]
 
 
-def bills(documents: Iterable[Document]) -> list[Bill]:
-    """Add up documents per period and currency, in their order. One within another's period is added to it.
+def bills(documents: Iterable[Document], month: Period, today: date) -> list[Bill]:
+    """Add up a scope's documents per currency and period, for the periods that end in a month, in their order.
+
+    One within another's period is added to it, whichever month that ends in. What was billed on its day alone (a
+    purchase) waits for the bill over the days around it as long as that may still come.
+
+    Args:
+        documents: all that the scope has, of the months around as well.
+        month: the month in which the periods end.
+        today: the day on which this is asked.
 
     Raises:
-        OverlappingPeriodsError: two periods of one currency share some days and neither holds the other.
+        OverlappingPeriodsError: one of these periods shares some days with another of its currency, and neither
+            holds the other.
     """
     by_currency: dict[str, list[Document]] = {}
     for document in documents:
         by_currency.setdefault(document.currency, []).append(document)
     return sorted(
-        (bill for currency, some in by_currency.items() for bill in _of_currency(currency, some)),
+        (
+            bill
+            for currency, some in by_currency.items()
+            for bill in _of_currency(currency, some, month)
+            if not _is_part_of_another(bill.period, today)
+        ),
         key=lambda bill: (bill.period, bill.currency),
     )
 
 
-def _of_currency(currency: str, documents: Sequence[Document]) -> list[Bill]:
+def _of_currency(currency: str, documents: Sequence[Document], month: Period) -> list[Bill]:
     periods = {document.period for document in documents}
     widest = [one for one in periods if not any(other.contains(one) for other in periods - {one})]
-    for one in widest:
+    ending = [one for one in widest if month.first <= one.last <= month.last]
+    for one in ending:
         for other in widest:
-            if one < other and one.overlaps(other):
-                raise OverlappingPeriodsError(f"there are bills in {currency} over {one} and over {other}")
+            if one != other and one.overlaps(other):
+                first, second = sorted((one, other))
+                raise OverlappingPeriodsError(f"there are bills in {currency} over {first} and over {second}")
     return [
         _bill(period, currency, [one for one in documents if period.contains(one.period)])
-        for period in widest
+        for period in ending
     ]
+
+
+def _is_part_of_another(period: Period, today: date) -> bool:
+    """Whether a bill over one day belongs to a period whose own bill is still to come."""
+    return period.first == period.last and today <= period.last + _PERIOD_MAY_BE_OPEN
 
 
 def _bill(period: Period, currency: str, documents: Sequence[Document]) -> Bill:

@@ -67,6 +67,12 @@ def last_closed(today: date) -> Period:
     return month_before(month) if month.is_open(today) else month
 
 
+def lately_closed(today: date) -> list[Period]:
+    """Give the months that the timer compares, in their order: the last three whose costs change no more."""
+    last = last_closed(today)
+    return [month_before(month_before(last)), month_before(last), last]
+
+
 def parse_month(text: str, today: date) -> Period:
     """Read a month written as YYYY-MM, one of the last 37 with the current one.
 

@@ -1,15 +1,19 @@
-"""Reconciling a month: each scope's bills are asked for, compared, and what differs is told and read again."""
+"""Reconciling months: each scope's bills are asked for, compared, and what differs is told and read again."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from shared.engine import Engine
 from shared.events import INVOICE_COMPARED, INVOICE_GAP, emit
 from shared.normalise.exact import text
 from shared.reconcile.alerts import Rereads, tell_once, unfinished
-from shared.reconcile.ask import WITH_BILLS, NoBillsError, ask
+from shared.reconcile.ask import WITH_BILLS, Answer, NoBillsError, ask
+from shared.reconcile.bills import Bill
 from shared.reconcile.compare import GAPS, BillState, Bounds, Finding, Said, compare
 from shared.reconcile.explain import METRIC
-from shared.reconcile.periods import Period, last_closed
+from shared.reconcile.periods import Period, lately_closed
+from shared.scopes import Scope
 from shared.settings import ScopeSettings
 from shared.storage.errors import StorageError
 from shared.versions import UnreadableError, tell
@@ -19,70 +23,108 @@ TIMER_PATIENCE = timedelta(minutes=8)
 
 
 async def reconcile_timer(engine: Engine) -> None:
-    """Reconcile the last closed month, and those of which a mismatch was found and never told, by events."""
+    """Reconcile the months that closed lately, and those of which a mismatch was never told, by events.
+
+    A bill may come after the day on which its month closes, and a month that could not be compared may be a
+    month later: so each is compared three times. What was told of already is neither told nor explained again.
+    """
     now = engine.clock()
-    for month in sorted({last_closed(now.date()), *await unfinished(engine)}):
-        await reconcile(engine, month, now + TIMER_PATIENCE)
+    months = sorted({*lately_closed(now.date()), *await unfinished(engine)})
+    await reconcile(engine, months, now + TIMER_PATIENCE, explain_again=False)
 
 
-async def reconcile(engine: Engine, month: Period, until: datetime) -> list[Finding]:
-    """Compare what was billed for the periods that end in a month with what the settings' scopes said of them.
+async def reconcile(
+    engine: Engine, months: Sequence[Period], until: datetime, *, explain_again: bool = True
+) -> list[Finding]:
+    """Compare what was billed for the periods that end in some months with what the settings' scopes said of them.
 
     Scopes that no bill is about (management groups, resource groups, parts of a bill) are passed over. A request
     that has no place at the quota gate before `until` is not made, and its scope is `unknown`; so is one
     of which a row cannot be read or written.
+
+    Args:
+        engine: the engine.
+        months: the months, in the order in which they are compared.
+        until: when the last request may go out.
+        explain_again: whether a mismatch that was told already is explained, which reads its whole period.
     """
     findings: list[Finding] = []
     rereads: Rereads = {}
     for item in engine.settings.scopes:
         if item.scope.kind in WITH_BILLS:
-            for finding in await _isolated(engine, item, month, until, rereads):
-                findings.append(finding)
-                _tell(finding)
+            answers = await _asked(engine, item, months, until)
+            for month, answer in answers.items():
+                for finding in await _isolated(
+                    engine, item.scope, month, answer, rereads, explain_again=explain_again
+                ):
+                    findings.append(finding)
+                    _tell(finding)
     return findings
 
 
-async def _isolated(
-    engine: Engine, item: ScopeSettings, month: Period, until: datetime, rereads: Rereads
-) -> list[Finding]:
-    """Reconcile one scope; what breaks it must not keep the others from being compared."""
-    try:
-        found = await _of_scope(engine, item, month, until)
-        return [await _followed_up(engine, finding, rereads) for finding in found]
-    except UnreadableError as error:
-        tell(error)
-        cause, cure = error.cause, error.cure
-    except StorageError as error:
-        cause, cure = f"{type(error).__name__}: {error}", "see to the storage, then `reconcile` again"
-    return [Finding(scope=item.scope.path, period=month, state=BillState.UNKNOWN, cause=cause, cure=cure)]
-
-
-async def _of_scope(engine: Engine, item: ScopeSettings, month: Period, until: datetime) -> list[Finding]:
-    scope = item.scope
+async def _asked(
+    engine: Engine, item: ScopeSettings, months: Sequence[Period], until: datetime
+) -> dict[Period, Answer]:
+    """Ask for a scope's bills; what breaks it must not keep the others from being compared."""
     if METRIC not in item.metrics:
         cause, cure = f"the scope reads no {METRIC}, which is what is billed", "add it to the scope's metrics"
-        return [Finding(scope=scope.path, period=month, state=BillState.MISSING, cause=cause, cure=cure)]
-    today = engine.clock().date()
+        return dict.fromkeys(months, NoBillsError(BillState.MISSING, cause, cure))
     try:
-        bills = await ask(engine, scope, month, until)
+        with _named():
+            return await ask(engine, item.scope, months, until)
     except NoBillsError as error:
-        return [
-            Finding(scope=scope.path, period=month, state=error.state, cause=error.cause, cure=error.cure)
-        ]
+        return dict.fromkeys(months, error)
+
+
+async def _isolated(
+    engine: Engine, scope: Scope, month: Period, answer: Answer, rereads: Rereads, *, explain_again: bool
+) -> list[Finding]:
+    """Reconcile one scope's month; what breaks it must not keep the others from being compared."""
+    if not isinstance(answer, NoBillsError):
+        try:
+            with _named():
+                found = await _compared(engine, scope, month, answer)
+                return [
+                    await _followed_up(engine, finding, rereads, explain_again=explain_again)
+                    for finding in found
+                ]
+        except NoBillsError as error:
+            answer = error
+    return [Finding(scope=scope.path, period=month, state=answer.state, cause=answer.cause, cure=answer.cure)]
+
+
+@contextmanager
+def _named() -> Iterator[None]:
+    """Name what keeps a scope from being compared.
+
+    Raises:
+        NoBillsError: the block found a row that cannot be read, or the storage failed it.
+    """
+    try:
+        yield
+    except UnreadableError as error:
+        tell(error)
+        raise NoBillsError(BillState.UNKNOWN, error.cause, error.cure) from error
+    except StorageError as error:
+        cure = "see to the storage, then `reconcile` again"
+        raise NoBillsError(BillState.UNKNOWN, f"{type(error).__name__}: {error}", cure) from error
+
+
+async def _compared(engine: Engine, scope: Scope, month: Period, bills: Sequence[Bill]) -> list[Finding]:
     first = min([month.first, *(bill.period.first for bill in bills)])
     pointers = await engine.days.of_scope(
         METRIC, scope.key, first, month.last, refused=lambda _, error: tell(error)
     )
     bounds = Bounds(engine.settings.reconcile_tolerance, engine.settings.reconcile_floor)
-    return compare(month, bills, Said(scope.path, pointers), today, bounds)
+    return compare(month, bills, Said(scope.path, pointers), engine.clock().date(), bounds)
 
 
-async def _followed_up(engine: Engine, finding: Finding, rereads: Rereads) -> Finding:
+async def _followed_up(engine: Engine, finding: Finding, rereads: Rereads, *, explain_again: bool) -> Finding:
     """Have a mismatch's days read again once, explain it, and tell of it once."""
     billed, ledger = finding.billed, finding.ledger
     if finding.state is not BillState.MISMATCHED or billed is None or ledger is None:
         return finding
-    return await tell_once(engine, finding, billed, ledger, rereads)
+    return await tell_once(engine, finding, billed, ledger, rereads, explain_again=explain_again)
 
 
 def _tell(finding: Finding) -> None:

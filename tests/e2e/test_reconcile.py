@@ -15,7 +15,7 @@ from shared import events
 from shared.cli import logs
 from shared.messages import PAGES
 from shared.reconcile.compare import BillState, Finding
-from shared.reconcile.periods import Period, month_of
+from shared.reconcile.periods import Period, lately_closed, month_of
 from shared.reconcile.reconcile import TIMER_PATIENCE, reconcile, reconcile_timer
 from tests.fates import Fate
 from tests.faults import dies
@@ -69,7 +69,7 @@ async def read_all(bench: Laptop) -> None:
 
 
 async def found(bench: Laptop, month: Period = MAY) -> list[Finding]:
-    return await reconcile(bench.engine, month, bench.clock() + TIMER_PATIENCE)
+    return await reconcile(bench.engine, [month], bench.clock() + TIMER_PATIENCE)
 
 
 def states(findings: Sequence[Finding]) -> list[tuple[str | None, str]]:
@@ -133,6 +133,37 @@ async def test_a_period_that_is_no_calendar_month_is_compared_over_its_own_days(
         own = Period(date(2026, 4, 12), date(2026, 5, 11))
         assert (finding.period, finding.state) == (own, "closed")
         assert finding.ledger == truth(tenant, finding.scope, own)
+
+
+async def test_a_purchase_billed_on_its_day_is_added_to_the_period_that_holds_it_when_that_is_billed(
+    told: Callable[[], list[dict[str, Any]]],
+) -> None:
+    """GIVEN periods from the 12th and an invoice of the 20th of May alone
+    WHEN the timer comes before and after the period around it was billed
+    THEN it is no bill of May's, and both periods are closed.
+    """
+    tenant = a_tenant(days=61, first_day=date(2026, 4, 12))
+    async with bench_of(tenant) as bench:
+        bought = {first_subscription(tenant)[0]: "2026-05-20"}
+        first, second = (
+            Period(date(2026, 4, 12), date(2026, 5, 11)),
+            Period(date(2026, 5, 12), date(2026, 6, 11)),
+        )
+
+        bench.clock.ahead = datetime(2026, 6, 6, 6, tzinfo=UTC) - datetime.now(UTC)
+        bill(bench, anniversary=12, bought=bought, today="2026-06-06")
+        await reconcile_timer(bench.engine)
+        assert [(one.period, one.state) for one in await found(bench)] == [(first, "closed")]
+
+        bench.clock.ahead = datetime(2026, 7, 6, 6, tzinfo=UTC) - datetime.now(UTC)
+        bill(bench, anniversary=12, bought=bought, today="2026-07-06")
+        await reconcile_timer(bench.engine)
+        assert [(one.period, one.state) for one in await found(bench)] == [(first, "closed")]
+        (june,) = await found(bench, month_of(date(2026, 6, 1)))
+        assert (june.period, june.state, len(june.documents)) == (second, "closed", 2)
+
+        assert told() == []
+        assert await rereads(bench) == {}
 
 
 async def test_credit_notes_voided_invoices_and_support_come_out_right_over_many_pages() -> None:
@@ -455,10 +486,91 @@ async def test_the_timer_reconciles_the_last_closed_month(
         assert [(event["first"], event["last"]) for event in told()] == [("2026-05-01", "2026-05-31")]
 
 
-async def test_a_mismatch_whose_finder_died_is_told_by_the_timer_of_the_next_month(
+@pytest.mark.parametrize(
+    ("before", "state"),
+    [
+        pytest.param(lambda bench: bill(bench, today="2026-06-04"), "estimated", id="estimated"),
+        pytest.param(
+            lambda bench: bench.fault(throttle_rate=1, throttles_in_a_row=99, hint_seconds=900),
+            "unknown",
+            id="unknown",
+        ),
+        pytest.param(
+            lambda bench: bill(bench, billed_in={first_subscription(bench.tenant)[0]: "CHF"}),
+            "other_currency",
+            id="other_currency",
+        ),
+    ],
+)
+async def test_a_month_that_could_not_be_compared_is_compared_when_the_timer_comes_again(
+    told: Callable[[], list[dict[str, Any]]], before: Callable[[Laptop], None], state: str
+) -> None:
+    """GIVEN a May that had no bill on the 6th of June, or one that could not be compared
+    WHEN the bill is there, and wrong, on the 6th of July
+    THEN it is told and read again then, and on the 6th of August not once more.
+    """
+    tenant = a_tenant(days=61)
+    async with bench_of(tenant) as bench:
+        (scope,) = first_subscription(tenant)
+        bench.clock.ahead = datetime(2026, 6, 6, 6, tzinfo=UTC) - datetime.now(UTC)
+        before(bench)
+        await reconcile_timer(bench.engine)
+        assert told() == []
+        assert {finding.state for finding in await found(bench)} == {state}
+
+        bench.clock.ahead = datetime(2026, 7, 6, 6, tzinfo=UTC) - datetime.now(UTC)
+        bill(bench, off_by={scope: "250"}, today="2026-07-06")
+        asked = len(bench.edge.made("api get"))
+        await reconcile_timer(bench.engine)
+        assert [event["first"] for event in told()] == ["2026-05-01", "2026-06-01"]
+        assert all(event["explained_by"] for event in told())
+        assert len(bench.edge.made("api get")) - asked == 1
+
+        bench.clock.ahead = datetime(2026, 8, 6, 6, tzinfo=UTC) - datetime.now(UTC)
+        read = len(bench.edge.made("table query CostDays"))
+        await reconcile_timer(bench.engine)
+        assert len(told()) == len(await rereads(bench)) == 2
+        # What was told is not explained again: that reads all scopes' days.
+        assert len(bench.edge.made("table query CostDays")) - read == 3
+
+
+async def test_days_that_were_missing_are_compared_when_the_timer_comes_again(
     told: Callable[[], list[dict[str, Any]]],
 ) -> None:
-    """By then another month is the last closed one."""
+    tenant = a_tenant()
+    async with bench_of(tenant, read=False) as bench:
+        bill(bench, off_by={first_subscription(tenant)[0]: "250"})
+        await bench.seed(days=20)
+        await bench.drain(PAGES)
+        await reconcile_timer(bench.engine)
+        assert told() == []
+
+        await read_all(bench)
+        bench.clock.ahead += timedelta(days=31)
+        await reconcile_timer(bench.engine)
+
+        assert [event["first"] for event in told()] == ["2026-05-01"]
+
+
+async def test_an_enrollments_balances_are_asked_for_month_by_month_and_one_keeps_no_other_back() -> None:
+    """GIVEN a service that fails on one of three balances THEN the others are compared."""
+    tenant = a_tenant(days=61)
+    async with bench_of(tenant, enrollment, COST_MAX_ATTEMPTS="1") as bench:
+        bench.clock.ahead = datetime(2026, 7, 20, tzinfo=UTC) - datetime.now(UTC)
+        bench.edge.befall("api get", Fate.FAILS)
+        months = lately_closed(date(2026, 7, 20))
+        findings = await reconcile(bench.engine, months, bench.clock() + TIMER_PATIENCE)
+        assert [(one.period, one.state) for one in findings] == [
+            (months[0], "unknown"),
+            (months[1], "closed"),
+            (months[2], "closed"),
+        ]
+
+
+async def test_a_mismatch_whose_finder_died_is_told_by_the_timer_months_later(
+    told: Callable[[], list[dict[str, Any]]],
+) -> None:
+    """By then the month is none of those that closed lately."""
     tenant = a_tenant()
     async with bench_of(tenant) as bench:
         bill(bench, off_by={first_subscription(tenant)[0]: "250"})
@@ -466,7 +578,7 @@ async def test_a_mismatch_whose_finder_died_is_told_by_the_timer_of_the_next_mon
         assert await dies(reconcile_timer(bench.engine))
         bench.restart()
         assert told() == []
-        bench.clock.ahead += timedelta(days=31)
+        bench.clock.ahead += timedelta(days=150)
 
         await reconcile_timer(bench.engine)
 

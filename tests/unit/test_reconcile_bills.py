@@ -19,9 +19,12 @@ from shared.reconcile.bills import (
     read_balance,
     read_invoices,
 )
-from shared.reconcile.periods import Period
+from shared.reconcile.periods import Period, month_of
 
 MAY = Period(date(2026, 5, 1), date(2026, 5, 31))
+JUNE = Period(date(2026, 6, 1), date(2026, 6, 30))
+LATER = date(2026, 7, 20)
+"""No bill over a day of May is still to come."""
 
 
 def invoice(name: str = "G1", value: object = 100.25, **said: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
@@ -42,10 +45,14 @@ def invoice(name: str = "G1", value: object = 100.25, **said: Any) -> dict[str, 
     }
 
 
-def billed(*documents: dict[str, Any]) -> list[Bill]:
+def billed(*documents: dict[str, Any], month: Period = MAY, today: date = LATER) -> list[Bill]:
     listed, link = read_invoices(json.dumps({"value": documents}).encode())
     assert link is None
-    return bills(counting(listed))
+    return bills(counting(listed), month, today)
+
+
+def over(first: str, last: str) -> dict[str, str]:
+    return {"invoicePeriodStartDate": first, "invoicePeriodEndDate": last}
 
 
 def test_an_invoice_is_its_pre_tax_total_digit_by_digit_over_its_own_days() -> None:
@@ -54,7 +61,9 @@ def test_an_invoice_is_its_pre_tax_total_digit_by_digit_over_its_own_days() -> N
     )
     listed, link = read_invoices(body.encode())
     assert link == "https://arm/next"
-    assert bills(counting(listed)) == [Bill(MAY, "USD", Decimal("12345678.10"), ("G1",), date(2026, 6, 5))]
+    assert bills(counting(listed), MAY, LATER) == [
+        Bill(MAY, "USD", Decimal("12345678.10"), ("G1",), date(2026, 6, 5))
+    ]
 
 
 @pytest.mark.parametrize(
@@ -116,18 +125,63 @@ def test_two_currencies_are_two_bills() -> None:
 
 
 def test_a_bill_within_anothers_period_is_added_to_it() -> None:
-    day = {"invoicePeriodStartDate": "2026-05-09", "invoicePeriodEndDate": "2026-05-09"}
-    (bill,) = billed(invoice(), invoice("P", 5, **day))
+    (bill,) = billed(invoice(), invoice("P", 5, **over("2026-05-09", "2026-05-09")))
     assert (bill.period, bill.amount, bill.documents) == (MAY, Decimal("105.25"), ("G1", "P"))
 
 
+def test_a_bill_is_added_to_the_period_that_holds_it_whichever_month_that_ends_in() -> None:
+    """A purchase of the 20th of May, in a period that ends on the 11th of June, is of June and not of May."""
+    documents = (
+        invoice("A", **over("2026-04-12", "2026-05-11")),
+        invoice("J", **over("2026-05-12", "2026-06-11")),
+        invoice("P", 60, **over("2026-05-20", "2026-05-20")),
+    )
+    assert [bill.documents for bill in billed(*documents)] == [("A",)]
+    (june,) = billed(*documents, month=JUNE)
+    assert (june.documents, june.amount) == (("J", "P"), Decimal("160.25"))
+
+
+def test_what_was_billed_on_its_day_waits_for_the_bill_around_it_as_long_as_that_may_come() -> None:
+    """The bill over the month around it comes within 45 days: then nobody waits any longer."""
+    documents = (
+        invoice("A", **over("2026-04-12", "2026-05-11")),
+        invoice("P", 60, **over("2026-05-20", "2026-05-20")),
+    )
+    names = {
+        today: [bill.documents for bill in billed(*documents, today=today)]
+        for today in (date(2026, 6, 6), date(2026, 7, 4), date(2026, 7, 5))
+    }
+    assert names == {
+        date(2026, 6, 6): [("A",)],
+        date(2026, 7, 4): [("A",)],
+        date(2026, 7, 5): [("A",), ("P",)],
+    }
+    # A period of some days may be a subscription's first: its bill is all that comes.
+    first = invoice("F", 60, **over("2026-05-20", "2026-05-31"))
+    assert [bill.documents for bill in billed(first, today=date(2026, 6, 6))] == [("F",)]
+
+
 def test_bills_that_share_some_days_only_are_named_and_never_added() -> None:
-    own = {"invoicePeriodStartDate": "2026-05-12", "invoicePeriodEndDate": "2026-06-11"}
+    own = over("2026-05-12", "2026-06-11")
     with pytest.raises(OverlappingPeriodsError, match="2026-05-01 to 2026-05-31 and over 2026-05-12"):
         billed(invoice(), invoice("P", 5, **own))
     # In two currencies there is nothing that could be mixed up.
     euros = {"subTotal": {"currency": "EUR", "value": 5}}
-    assert len(billed(invoice(), invoice("P", **own, **euros))) == 2
+    both = (invoice(), invoice("P", **own, **euros))
+    assert [bill.currency for month in (MAY, JUNE) for bill in billed(*both, month=month)] == ["USD", "EUR"]
+
+
+def test_bills_that_share_some_days_are_in_the_way_of_no_month_in_which_none_of_them_ends() -> None:
+    """In March and April two periods overlap: neither month can be compared, May can."""
+    documents = (
+        invoice("M", **over("2026-03-01", "2026-03-31")),
+        invoice("A", **over("2026-03-12", "2026-04-11")),
+        invoice(),
+    )
+    assert [bill.documents for bill in billed(*documents)] == [("G1",)]
+    for month in (Period(date(2026, 3, 1), date(2026, 3, 31)), Period(date(2026, 4, 1), date(2026, 4, 30))):
+        with pytest.raises(OverlappingPeriodsError):
+            billed(*documents, month=month)
 
 
 @pytest.mark.parametrize(
@@ -198,8 +252,9 @@ def test_bills_add_up_to_their_documents_whatever_their_periods(
         )
         for number, (one, other, currency, amount) in enumerate(drawn)
     ]
+    months = sorted({month_of(document.period.last) for document in documents})
     try:
-        found = bills(documents)
+        found = [bill for month in months for bill in bills(documents, month, date.max)]
     except OverlappingPeriodsError:
         return
     for currency in ("USD", "EUR"):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.plan.windows import MONTHS_KEPT
-from shared.reconcile.periods import Period, last_closed, month_before, month_of, parse_month
+from shared.reconcile.periods import Period, last_closed, lately_closed, month_before, month_of, parse_month
 
 TODAY = date(2026, 6, 20)
 DAYS = st.dates(date(2000, 1, 1), date(2100, 12, 31))
@@ -31,6 +31,14 @@ def test_the_last_closed_month_is_the_latest_that_is_not_open(today: date) -> No
     month = last_closed(today)
     assert not month.is_open(today)
     assert month_of(month.last + timedelta(days=1)).is_open(today)
+
+
+@given(today=DAYS)
+def test_the_months_that_closed_lately_are_the_last_three(today: date) -> None:
+    months = lately_closed(today)
+    assert months[-1] == last_closed(today)
+    assert [month_before(month) for month in months[1:]] == months[:-1]
+    assert len(months) == 3
 
 
 @given(day=DAYS)

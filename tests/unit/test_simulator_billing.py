@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -172,3 +173,20 @@ def test_forbidden_unissued_and_unknown_are_403_nothing_and_404(
     assert client.get(f"{own_invoices('nobody')}?{VERSION}").status_code == 404
     assert client.get(f"{north}/invoices").status_code == 400
     assert client.post(f"{north}/invoices?{VERSION}").status_code == 405
+
+
+def test_a_purchase_is_billed_on_its_day_and_later_documents_are_not_there_yet(
+    running: Running, client: httpx.Client
+) -> None:
+    tenant = running.simulator.tenant
+    subscription, path = tenant.subscriptions[0], tenant.subscription_scopes[0]
+    (whole,) = (one for one in documents(client, own_invoices(subscription)) if period(one)[0].month == 5)
+    billing = BillingFaults(bought={path: "2026-05-20"})
+    running.simulator.faults = Faults(billing=billing)
+    day, rest = (one for one in documents(client, own_invoices(subscription)) if period(one)[0].month == 5)
+    assert period(day) == (date(2026, 5, 20), date(2026, 5, 20))
+    assert day["subTotal"]["value"] + rest["subTotal"]["value"] == whole["subTotal"]["value"]
+
+    running.simulator.faults = Faults(billing=replace(billing, today="2026-06-04"))
+    there = documents(client, own_invoices(subscription))
+    assert [one for one in there if period(one)[0].month == 5] == [day]

@@ -33,6 +33,7 @@ _CENT = Decimal("0.01")
 _CENTS = Context(prec=40, rounding=ROUND_HALF_EVEN)
 _TAX = Decimal("0.19")
 _ISSUED_AFTER = timedelta(days=5)
+_BOUGHT = Decimal(60)
 
 Period = tuple[date, date]
 Document = dict[str, object]
@@ -64,7 +65,8 @@ def invoices(tenant: Tenant, path: str, faults: BillingFaults) -> list[Document]
         UnknownScopeError: The tenant has no such scope, or it is of a kind that has no invoices.
     """
     with tenant.lock:
-        return list(_documents(tenant, path, faults))
+        documents = list(_documents(tenant, path, faults))
+    return [document for document in documents if not faults.today or _is_issued(document, faults.today)]
 
 
 def balance(tenant: Tenant, path: str, period: str, faults: BillingFaults) -> Document | None:
@@ -123,8 +125,12 @@ def _billed(
     """Give the documents of one payer, period and currency: what counts of them adds up to the total."""
     currency = _named(faults.billed_in, payer) or currency
     total += Decimal(_named(faults.off_by, payer) or 0)
-    names = [f"G{crc32(f'{payer}/{period}/{currency}/{n}'.lower().encode()):010d}" for n in range(6)]
+    names = [f"G{crc32(f'{payer}/{period}/{currency}/{n}'.lower().encode()):010d}" for n in range(7)]
     about = (payer, period, currency)
+    bought = _named(faults.bought, payer)
+    if bought and period[0] <= (day := date.fromisoformat(bought)) <= period[1]:
+        total -= _BOUGHT
+        yield _document(names[6], payer, (day, day), currency, _BOUGHT)
     if scope_key(payer) in map(scope_key, faults.voided):
         wrong = total * 2 + 1
         yield _document(names[1], *about, wrong, status="Void", billedDocumentId=names[0])
@@ -165,6 +171,13 @@ def _document(name: str, payer: str, period: Period, currency: str, total: Decim
             **said,
         },
     }
+
+
+def _is_issued(document: Document, today: str) -> bool:
+    match document:
+        case {"properties": {"invoiceDate": str(dated)}}:
+            return dated[: len(today)] <= today
+    return False
 
 
 def _totals(tenant: Tenant, path: str, period: Period) -> dict[str, dict[str, Decimal]]:

@@ -44,7 +44,9 @@ class BillingFaults:
     scopes have no invoice yet, `forbidden` ones answer 403. `off_by` is added to the pre-tax total; `billed_in`
     is another currency than that of the costs. `credited` invoices are too high by so much, and a credit note
     takes it back. Of `voided` ones there is a first, wrong invoice with its void note and its credit note.
-    `supported` ones have an invoice for support beside the other. `page_size` documents stand on a page, 0 for
+    `supported` ones have an invoice for support beside the other. Of what is `bought`, on a day by scope, 60 stand
+    in an invoice of that day alone and not in the period's. Nothing dated after the day `today` is there yet;
+    without one everything is. `page_size` documents stand on a page, 0 for
     all.
     """
 
@@ -56,6 +58,8 @@ class BillingFaults:
     credited: Mapping[str, str] = field(default_factory=dict)
     voided: tuple[str, ...] = ()
     supported: tuple[str, ...] = ()
+    bought: Mapping[str, str] = field(default_factory=dict)
+    today: str = ""
     page_size: int = 0
 
     def __post_init__(self) -> None:
