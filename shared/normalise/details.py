@@ -13,7 +13,8 @@ from shared.ledger.columns import MONEY
 from shared.normalise.decimals import AmountError, to_money
 from shared.normalise.hashing import content, identity
 from shared.normalise.records import COST_TOLD, DAY_TOLD, OWNER, QUANTITY_TOLD, Records, given, staged
-from shared.read.details_schema import COLUMNS, CURRENCY, SUBSCRIPTION, TAGS, Details
+from shared.read.details_schema import Details
+from shared.read.details_shapes import COLUMNS, CURRENCY, SUBSCRIPTION, TAGS
 from shared.read.schema import SchemaDriftError
 
 IDENTITY = (

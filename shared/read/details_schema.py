@@ -1,140 +1,39 @@
 """The schema check of usageDetails: from an answer's records to columns of one type each, or a named refusal.
 
-A record is of one of three shapes: `legacy` and `modern` say so in `kind`, those of before 2019 have no kind.
-Source: Consumption REST API, LegacyUsageDetail and ModernUsageDetail, and UsageDetail of 2018-10-01.
-Fields are found by name; unknown ones are ignored. Numbers stay the text they were (`shared.read.schema`).
+Fields are found by name, each shape's by its own (`shared.read.details_shapes`); unknown ones are named and ignored.
+Numbers stay the text they were (`shared.read.schema`).
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import Any, NoReturn
 
 import msgspec
 
+from shared.read.details_shapes import COLUMNS, CURRENCY, SHAPES, SUBSCRIPTION, TAGS, Shape
 from shared.read.schema import JSON, NOT_JSON, NumberText, SchemaDriftError, lenient
 
 _INSTANT = re.compile(
     r"\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)?)?",
     re.ASCII,
 )
+TELLING = 10
+"""So many records of usage on a page tell that a field is lost which none of them has a value of."""
+
 _TEXT = frozenset({str, type(None)})
 _NUMBER = frozenset({NumberText, int})
-
-SUBSCRIPTION = "SubscriptionId"
-CURRENCY = "Currency"
-TAGS = "Tags"
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """Where a shape of record keeps what is read: a column's field, dotted where it stands in an object of its own.
-
-    `needed` are the columns whose field must stand in every record, if only as null; `fixed` what the shape implies.
-    """
-
-    cost: str
-    quantity: str
-    day: str
-    texts: Mapping[str, str]
-    needed: frozenset[str]
-    fixed: Mapping[str, str] = field(default_factory=dict)
-
-
-_NEEDED = frozenset({CURRENCY, "ResourceGuid", "ResourceId", "ChargeType"})
-
-SHAPES: Mapping[str | None, Shape] = {
-    "legacy": Shape(
-        cost="cost",
-        quantity="quantity",
-        day="date",
-        texts={
-            SUBSCRIPTION: "subscriptionId",
-            "SubscriptionName": "subscriptionName",
-            "ResourceId": "resourceId",
-            "ResourceName": "resourceName",
-            "ResourceGroupName": "resourceGroup",
-            "ResourceLocation": "resourceLocation",
-            "ResourceGuid": "meterId",
-            "Meter": "meterDetails.meterName",
-            "MeterCategory": "meterDetails.meterCategory",
-            "UnitOfMeasure": "meterDetails.unitOfMeasure",
-            "ConsumedService": "consumedService",
-            "ChargeType": "chargeType",
-            "Frequency": "frequency",
-            "PublisherType": "publisherType",
-            "PublisherName": "publisherName",
-            "PricingModel": "pricingModel",
-            "ReservationId": "reservationId",
-            "BenefitId": "benefitId",
-            "OfferId": "offerId",
-            "InvoiceId": "invoiceId",
-            CURRENCY: "billingCurrency",
-        },
-        needed=_NEEDED,
-    ),
-    "modern": Shape(
-        cost="costInBillingCurrency",
-        quantity="quantity",
-        day="date",
-        texts={
-            SUBSCRIPTION: "subscriptionGuid",
-            "SubscriptionName": "subscriptionName",
-            "ResourceId": "instanceName",
-            "ResourceGroupName": "resourceGroup",
-            "ResourceLocation": "resourceLocation",
-            "ResourceGuid": "meterId",
-            "Meter": "meterName",
-            "MeterCategory": "meterCategory",
-            "UnitOfMeasure": "unitOfMeasure",
-            "ConsumedService": "consumedService",
-            "ChargeType": "chargeType",
-            "Frequency": "frequency",
-            "PublisherType": "publisherType",
-            "PublisherName": "publisherName",
-            "PricingModel": "pricingModel",
-            "ReservationId": "reservationId",
-            "BenefitId": "benefitId",
-            "InvoiceId": "invoiceId",
-            CURRENCY: "billingCurrencyCode",
-        },
-        needed=_NEEDED,
-    ),
-    None: Shape(
-        cost="pretaxCost",
-        quantity="usageQuantity",
-        day="usageStart",
-        texts={
-            SUBSCRIPTION: "subscriptionGuid",
-            "SubscriptionName": "subscriptionName",
-            "ResourceId": "instanceId",
-            "ResourceName": "instanceName",
-            "ResourceLocation": "instanceLocation",
-            "ResourceGuid": "meterId",
-            "Meter": "meterDetails.meterName",
-            "MeterCategory": "meterDetails.meterCategory",
-            "UnitOfMeasure": "meterDetails.unit",
-            "ConsumedService": "consumedService",
-            "OfferId": "offerId",
-            CURRENCY: "currency",
-        },
-        needed=_NEEDED - {"ChargeType"},
-        # It tells usage alone, and has no word for it.
-        fixed={"ChargeType": "Usage"},
-    ),
-}
-
-COLUMNS = tuple(
-    sorted({column for shape in SHAPES.values() for column in (*shape.texts, *shape.fixed)} | {TAGS})
-)
-"""The text columns of every page, whatever its records' shapes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """A page's records by column, numbers as text, and the link to the next page; `shapes` has each one's."""
+    """A page's records by column, numbers as text, and the link to the next page; `shapes` has each one's.
+
+    `unknown` are fields of the records that their shape is not documented to have.
+    """
 
     texts: dict[str, list[str | None]]
     cost: list[str]
@@ -142,6 +41,7 @@ class Details:
     days: list[date]
     shapes: list[Shape]
     next_link: str | None
+    unknown: tuple[str, ...] = ()
 
 
 def read(body: bytes, *, wide: bool) -> Details:
@@ -152,6 +52,7 @@ def read(body: bytes, *, wide: bool) -> Details:
     Raises:
         TornBodyError: no JSON; ask again.
         SchemaDriftError: a field is missing or of another type, a record of no known shape; names field and row.
+            Or a field is lost that records of usage have: many have none and no other has a value of it.
     """
     details = Details({name: [] for name in COLUMNS}, [], [], [], [], None)
     if not body.strip():
@@ -171,12 +72,57 @@ def _read_answer(answer: object, details: Details, *, wide: bool) -> Details:
     link = answer.get("nextLink")
     if type(link) not in _TEXT:
         raise SchemaDriftError("`nextLink` is no text")
+    fields = {kind: _Fields(shape) for kind, shape in SHAPES.items()}
     for row, record in enumerate(value):
-        _read_record(row, record, details, wide=wide)
-    return Details(details.texts, details.cost, details.quantity, details.days, details.shapes, link or None)
+        _read_record(row, record, details, fields, wide=wide)
+    for of_shape in fields.values():
+        of_shape.demand_steady()
+    unknown = {name for of_shape in fields.values() for name in of_shape.unknown}
+    return replace(details, next_link=link or None, unknown=tuple(sorted(unknown)))
 
 
-def _read_record(row: int, record: object, details: Details, *, wide: bool) -> None:
+@dataclass(slots=True)
+class _Fields:
+    """The fields of a page's records of one shape: all names, and how the records of usage have the steady ones.
+
+    `lacking` counts those that have no such field, `filled` names what any of them has a value of.
+    """
+
+    shape: Shape
+    names: set[str] = field(default_factory=set)
+    usage: int = 0
+    lacking: Counter[str] = field(default_factory=Counter)
+    filled: set[str] = field(default_factory=set)
+
+    @property
+    def unknown(self) -> set[str]:
+        return self.names - self.shape.documented
+
+    def note(self, properties: Mapping[str, Any], *, usage: bool) -> None:
+        self.names.update(properties)
+        if usage:
+            self.usage += 1
+            names = [self.shape.texts[column] for column in self.shape.steady]
+            self.lacking.update(name for name in names if name not in properties)
+            self.filled.update(name for name in names if properties.get(name))
+
+    def demand_steady(self) -> None:
+        """Make sure that no field is lost: its absence would pass for another identity of every record.
+
+        Raises:
+            SchemaDriftError: one is.
+        """
+        lost = sorted(self.lacking.keys() - self.filled) if self.usage >= TELLING else []
+        if lost:
+            raise SchemaDriftError(
+                f"field `{lost[0]}` is missing in {self.lacking[lost[0]]} of {self.usage} records of usage, "
+                "and no other has a value of it"
+            )
+
+
+def _read_record(
+    row: int, record: object, details: Details, fields: Mapping[str | None, _Fields], *, wide: bool
+) -> None:
     properties = record.get("properties") if isinstance(record, dict) else None
     if not isinstance(record, dict) or not isinstance(properties, dict):
         raise SchemaDriftError(f"row {row} has no `properties`")
@@ -197,6 +143,7 @@ def _read_record(row: int, record: object, details: Details, *, wide: bool) -> N
         else:
             told = shape.fixed.get(column)
         details.texts[column].append(told)
+    fields[kind].note(properties, usage=str(details.texts["ChargeType"][-1]).lower() == "usage")
     if not details.texts[CURRENCY][-1]:
         raise SchemaDriftError(f"field `{shape.texts[CURRENCY]}`, row {row}: no currency is given")
 

@@ -26,7 +26,7 @@ from shared.scopes import Scope
 class Answered:
     """A page as it was read: its records, how many rows it had in all, and the link to the next page.
 
-    `unknown` are columns of a table that nobody asked for.
+    `unknown` are columns of a table that nobody asked for, or fields that a record is not known to have.
     """
 
     records: Records
@@ -118,7 +118,7 @@ class UsageDetailsReader:
             first=piece.reading_first,
             last=piece.reading_last,
         )
-        return Answered(found, len(details.days), details.next_link)
+        return Answered(found, len(details.days), details.next_link, details.unknown)
 
     def compare(self, found: Records, seen: pl.DataFrame) -> Overlap:
         """Part what was seen from what was not; nothing is dropped."""

@@ -1,5 +1,7 @@
 """usageDetails through the engine: every record counts, twins too, whatever happens between the pages."""
 
+import re
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -9,7 +11,9 @@ import pytest
 from infra.local.simulator import Metric, Shape, Tenant
 from infra.local.simulator.details import DetailsQuery
 from infra.local.simulator.details import records as simulated
+from shared.cli.logs import Events
 from shared.days import Reading
+from shared.events import SCHEMA_NEW_COLUMN
 from shared.messages import PAGES
 from shared.read.fetch_page import fetch_page
 from shared.registry import pages
@@ -251,6 +255,54 @@ async def test_drifted_schema_names_field_and_row(schema: str, cause: str) -> No
         assert piece.state is SliceState.FAILED
         assert str(piece.cause).startswith("SchemaDrift: ")
         assert cause in str(piece.cause)
+
+
+def rewritten(old: str, new: str) -> Callable[[Answer], Answer]:
+    """Let every record come with its text changed."""
+
+    def rewrite(answer: Answer) -> Answer:
+        status, headers, body = answer
+        if not body.startswith(b'{"value":'):
+            return answer
+        assert re.search(old.encode(), body)
+        return status, headers, re.sub(old.encode(), new.encode(), body)
+
+    return rewrite
+
+
+async def test_field_of_the_identity_that_is_gone_from_all_records_stops_the_slice_and_moves_nothing() -> (
+    None
+):
+    """Every record would have another identity: all retracted, all added, each an adjustment."""
+    tenant = small_tenant()
+    async with laptop(tenant, **DETAILS) as bench:
+        await bench.run()
+        published = await bench.etags("ledger/")
+        bench.edge.spoil = rewritten(r'"resourceLocation": "[^"]*", ', "")
+
+        run = await bench.run()
+
+        piece = await bench.slice(run)
+        assert (run.status, piece.state) == (RunStatus.PARTIAL, SliceState.FAILED)
+        assert str(piece.cause).startswith("SchemaDrift: field `resourceLocation` is missing in ")
+        assert await bench.etags("ledger/") == published
+        assert await bench.totals() == details_truth_of(tenant)
+
+
+async def test_new_field_is_told_once_and_changes_nothing() -> None:
+    tenant = small_tenant()
+    async with laptop(tenant, **DETAILS, COST_PAGE_SIZE="20") as bench:
+        with Events() as happened:
+            await bench.run()
+            assert happened.named(SCHEMA_NEW_COLUMN) == [], "all that is known is known"
+            published = await bench.etags("ledger/")
+            bench.edge.spoil = rewritten('"properties": {', '"properties": {"brandNew": "x", ')
+
+            for _ in range(2):
+                assert (await bench.run()).status is RunStatus.COMPLETE
+
+            assert [event["column"] for event in happened.named(SCHEMA_NEW_COLUMN)] == ["brandNew"]
+        assert await bench.etags("ledger/") == published
 
 
 async def test_throttle_moves_the_gates_of_usage_details_and_leaves_those_of_query() -> None:

@@ -9,7 +9,8 @@ import pytest
 from shared.ledger.columns import STAGED
 from shared.normalise.details import CONTENT, IDENTITY, detail_records
 from shared.normalise.records import Records
-from shared.read.details_schema import COLUMNS, SHAPES, Details
+from shared.read.details_schema import Details
+from shared.read.details_shapes import COLUMNS, SHAPES
 from shared.read.schema import SchemaDriftError
 
 TEXTS: dict[str, str | None] = {

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.read.details_schema import Details, read, utc_day
+from shared.read.details_schema import TELLING, Details, read, utc_day
+from shared.read.details_shapes import SHAPES
 from shared.read.schema import SchemaDriftError, TornBodyError
 
 LEGACY: dict[str, Any] = {
@@ -86,13 +87,93 @@ def test_number_stays_the_text_it_was() -> None:
     assert read(text, wide=True).cost == ["0.000001968949998000100010001"]
 
 
+def usage(kind: str | None, *lost: str) -> dict[str, Any]:
+    """A record of usage with every field that is read, less those that are lost."""
+    shape = SHAPES[kind]
+    names = {field.partition(".")[0] for field in (*shape.texts.values(), shape.day)} - {"meterDetails"}
+    said = dict.fromkeys(names, "USD") | {shape.day: "2024-02-29", shape.cost: 1, shape.quantity: 1}
+    if shape.texts.get("ChargeType"):
+        said["chargeType"] = "Usage"
+    return {name: value for name, value in said.items() if name not in lost}
+
+
+def page_of(kind: str | None, count: int, *lost: str) -> Details:
+    return read(body(*[record(usage(kind, *lost), kind)] * count), wide=True)
+
+
+EVERYWHERE = (
+    "resourceGroup",
+    "resourceLocation",
+    "consumedService",
+    "frequency",
+    "publisherType",
+    "pricingModel",
+)
+STEADY = [
+    *(("legacy", name) for name in (*EVERYWHERE, "offerId")),
+    *(("modern", name) for name in EVERYWHERE),
+    (None, "instanceLocation"),
+]
+
+
+@pytest.mark.parametrize(("kind", "name"), STEADY)
+def test_field_of_the_identity_that_no_record_of_usage_has_any_more_is_drift_by_name(
+    kind: str | None, name: str
+) -> None:
+    """Its absence would make another identity of every record: all retracted, all added."""
+    with pytest.raises(
+        SchemaDriftError, match=rf"field `{name}` is missing in {TELLING} of {TELLING} records"
+    ):
+        page_of(kind, TELLING, name)
+
+
+@pytest.mark.parametrize(("kind", "name"), STEADY)
+def test_field_that_some_records_lack_is_no_drift_and_neither_is_one_that_is_empty_in_all(
+    kind: str | None, name: str
+) -> None:
+    """A few records tell nothing, and null is an answer; beside records without the field it is not enough of one."""
+    assert len(page_of(kind, TELLING - 1, name).days) == TELLING - 1
+    lacking, empty, full = (
+        record(said, kind) for said in (usage(kind, name), usage(kind) | {name: None}, usage(kind))
+    )
+    for records in ([*[lacking] * TELLING, full], [empty] * TELLING):
+        assert len(read(body(*records), wide=True).days) == len(records)
+    with pytest.raises(SchemaDriftError, match=rf"field `{name}` is missing in {TELLING} of {TELLING + 1} "):
+        read(body(*[lacking] * TELLING, empty), wide=True)
+
+
+def test_purchases_and_fields_that_only_some_charges_have_may_leave_them_out() -> None:
+    purchase = usage("legacy", "resourceGroup", "resourceLocation", "offerId") | {"chargeType": "Purchase"}
+    assert len(read(body(*[record(purchase)] * (2 * TELLING)), wide=True).days) == 2 * TELLING
+    assert len(page_of("legacy", TELLING, "reservationId", "benefitId", "invoiceId", "subscriptionName").days)
+
+
+def test_lost_field_of_one_shape_is_not_made_up_for_by_another_shape() -> None:
+    legacy, modern = record(usage("legacy", "frequency")), record(usage("modern"), "modern")
+    with pytest.raises(SchemaDriftError, match="`frequency`"):
+        read(body(*[legacy, modern] * TELLING), wide=True)
+
+
+def test_new_fields_are_named_once_each_and_documented_ones_are_none() -> None:
+    """In their own shape: a field that another shape has is new to this one."""
+    new = {"zone": "1", "newField": [1, {"a": 2}], "billingAccountId": "1", "product": "p", "unitPrice": 1}
+
+    page = read(body(*[record(LEGACY | new)] * 2, record(MODERN | {"pretaxCost": 1}, "modern")), wide=True)
+
+    assert page.unknown == ("newField", "pretaxCost", "zone")
+    assert (
+        read(body(record(LEGACY), record(MODERN, "modern"), record(BEFORE_2019, None)), wide=True).unknown
+        == ()
+    )
+
+
 def test_no_content_is_a_page_without_records() -> None:
     assert read(b"", wide=True).days == []
     assert read(b'{"value":[]}', wide=True).next_link is None
 
 
-def test_unknown_fields_and_absent_meter_details_are_no_drift() -> None:
-    page = one(LEGACY | {"meterDetails": None, "newField": [1, {"a": 2}]})
+def test_absent_meter_details_are_no_drift() -> None:
+    page = one(LEGACY | {"meterDetails": None})
 
     assert page.texts["Meter"] == [None]
 
