@@ -6,6 +6,7 @@ that the publication left: a publisher that died half-way has left others, and t
 it put aside (`shared.ledger.put_aside`).
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
 
@@ -13,12 +14,16 @@ import polars as pl
 
 from shared.days import Owned, Pointer, Reading
 from shared.engine import Engine
+from shared.ledger.cells import with_cells
 from shared.ledger.columns import COST_COLUMN
 from shared.ledger.put_aside import SOURCED
 from shared.ledger.standing import Standing
 from shared.normalise.decimals import money_sum
 from shared.runs import registry_partition
+from shared.scopes import Scope
 from shared.staging import StagedPageMissingError
+
+_CELLED = ("subscription_id", "x_ChargeType", "x_ResourceGroup", "x_SourceScope")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,26 +33,37 @@ class Believed:
     rows: pl.DataFrame
     partial: frozenset[str]
 
-    def demand_no_gap(self, left: pl.DataFrame, owned: pl.DataFrame) -> None:
+    def demand_no_gap(self, left: pl.DataFrame, owned: pl.DataFrame, scopes: Collection[Scope]) -> None:
         """Make sure that a scope whose pages are gone leaves no gap where it would have to take over.
 
-        `left` are the current rows that the last publication left.
+        A subscription speaks for all its resource groups, so one that some scope claims is looked at by itself.
+
+        Args:
+            left: the current rows that the last publication left.
+            owned: the rows that count now.
+            scopes: all that have a reading of the day.
 
         Raises:
-            StagedPageMissingError: charges of a subscription and type that were published have no owner now.
+            StagedPageMissingError: charges of a subscription, such a group and type that were published have no
+                owner now.
         """
         if not self.partial:
             return
-        before = left.select("subscription_id", charge="x_ChargeType").unique()
-        kept = owned.select("subscription_id", charge="x_ChargeType").unique()
-        on = ["subscription_id", "charge"]
-        gap = before.join(kept, on=on, how="anti", nulls_equal=True)
+        kept = _kinds(owned, scopes)
+        gap = _kinds(left, scopes).join(kept, on=kept.columns, how="anti", nulls_equal=True)
         if len(gap):
-            subscription, charge = gap.sort(on).row(0)
+            subscription, group, charge = gap.sort(gap.columns).row(0)
+            where = subscription if group is None else f"the resource group {group} of {subscription}"
             raise StagedPageMissingError(
-                f"{charge} of {subscription} would be lost: only {', '.join(sorted(self.partial))} could take it "
+                f"{charge} of {where} would be lost: only {', '.join(sorted(self.partial))} could take it "
                 "over, and its pages are gone; read that scope's days again"
             )
+
+
+def _kinds(rows: pl.DataFrame, scopes: Collection[Scope]) -> pl.DataFrame:
+    return (
+        with_cells(rows.select(_CELLED), scopes).select("subscription_id", "group", "x_ChargeType").unique()
+    )
 
 
 async def believed(engine: Engine, standing: Standing, left: pl.DataFrame) -> Believed:

@@ -12,20 +12,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from enum import StrEnum
 
+from shared.ledger.cells import ChargeClass
 from shared.ledger.columns import NO_SUBSCRIPTION
 from shared.normalise.exact import near, total
 from shared.scopes import Scope
 
 _PURCHASE = "purchase"
-
-
-class ChargeClass(StrEnum):
-    """What decides who sees a charge best."""
-
-    USAGE = "usage"
-    OTHER = "other"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,15 +15,14 @@ from decimal import Decimal
 
 import polars as pl
 
-from shared.ledger.columns import NO_SUBSCRIPTION
-from shared.ledger.overlaps import ChargeClass, Claim, Overlap, Ruling, Voice, distinct, overlaps, shadows
+from shared.ledger.cells import CELL, ChargeClass, with_cells
+from shared.ledger.overlaps import Claim, Overlap, Ruling, Voice, distinct, overlaps, shadows
 from shared.normalise.decimals import money_sum
 
-__all__ = ["Assignment", "ChargeClass", "Claim", "Overlap", "assign", "charge_class"]
+__all__ = ["Assignment", "Claim", "Overlap", "assign"]
 
-_USAGE_TYPES = ("usage", "unusedreservation", "unusedsavingsplan")
-_CELL = ("subscription_id", "charge_class", "group")
-_VOICE = (*_CELL, "charge_type", "scope", "currency")
+_OWNED = ("subscription_id", "charge_class", "group")
+_VOICE = (*CELL, "scope", "currency")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,7 @@ def assign(rows: pl.DataFrame, claims: Sequence[Claim], *, cost: str) -> Assignm
         polars.exceptions.InvalidOperationError: a total has more than 20 digits before the point.
     """
     by_path = {claim.scope.lower_path: claim for claim in claims}
-    keyed = _keyed(rows, claims)
+    keyed = with_cells(rows, (claim.scope for claim in claims)).with_columns(currency="BillingCurrency")
     unknown = keyed.filter(~pl.col("scope").is_in(list(by_path)))
     if not unknown.is_empty():
         raise ValueError(f"rows of {unknown['scope'][0]} came without its claim to the day")
@@ -65,49 +64,6 @@ def assign(rows: pl.DataFrame, claims: Sequence[Claim], *, cost: str) -> Assignm
         for overlap in overlaps(subscription, voices, rulings[subscription], claims)
     )
     return Assignment(owned, _shadowed(keyed, owned, cost, by_path), tuple(found))
-
-
-def charge_class() -> pl.Expr:
-    """Usage, paid for in advance and unused included, or other; without a subscription always other."""
-    usage = pl.col("x_ChargeType").str.to_lowercase().is_in(_USAGE_TYPES).fill_null(value=False)
-    of_subscription = pl.col("subscription_id") != NO_SUBSCRIPTION
-    return pl.when(usage & of_subscription).then(pl.lit("usage")).otherwise(pl.lit("other"))
-
-
-def _keyed(rows: pl.DataFrame, claims: Sequence[Claim]) -> pl.DataFrame:
-    """Give each row its cell and its scope: `group` is a resource group that some scope claims, or null."""
-    groups = [claim.scope for claim in claims if claim.scope.resource_group is not None]
-    own = pl.DataFrame(
-        {"scope": [scope.lower_path for scope in groups], "own": [scope.resource_group for scope in groups]},
-        schema={"scope": pl.String, "own": pl.String},
-    )
-    claimed = pl.DataFrame(
-        {
-            "subscription_id": [scope.subscription_id for scope in groups],
-            "x_ResourceGroup": [scope.resource_group for scope in groups],
-            "group": [scope.resource_group for scope in groups],
-        },
-        schema={"subscription_id": pl.String, "x_ResourceGroup": pl.String, "group": pl.String},
-    )
-    return (
-        rows.with_columns(
-            charge_class=charge_class(),
-            scope=pl.col("x_SourceScope").str.to_lowercase(),
-            x_ResourceGroup=pl.col("x_ResourceGroup").str.to_lowercase(),
-            currency="BillingCurrency",
-        )
-        .join(claimed, on=["subscription_id", "x_ResourceGroup"], how="left", maintain_order="left")
-        .join(own, on="scope", how="left", maintain_order="left")
-        # A resource group's scope reports that group alone, whether or not its rows name it.
-        .with_columns(group=pl.coalesce("own", "group"), charge_type=_type_of_others())
-    )
-
-
-def _type_of_others() -> pl.Expr:
-    """The type of a charge that is no usage: of these, scopes see some types and not others."""
-    return pl.when(pl.col("charge_class") == ChargeClass.OTHER).then(
-        pl.col("x_ChargeType").str.to_lowercase()
-    )
 
 
 def _sum_up(keyed: pl.DataFrame, cost: str) -> pl.DataFrame:
@@ -171,10 +127,10 @@ def _mask(keyed: pl.DataFrame, rulings: dict[str, list[Ruling]]) -> pl.Series:
         for ruling in cells
         for claim in ruling.owners
     ]
-    schema = {column: pl.String() for column in (*_CELL, "scope")} | {"owned": pl.Boolean()}
-    found = keyed.select(*_CELL, "scope").join(
+    schema = {column: pl.String() for column in (*_OWNED, "scope")} | {"owned": pl.Boolean()}
+    found = keyed.select(*_OWNED, "scope").join(
         pl.DataFrame(owners, schema=schema, orient="row"),
-        on=[*_CELL, "scope"],
+        on=[*_OWNED, "scope"],
         how="left",
         nulls_equal=True,
         maintain_order="left",

@@ -19,7 +19,7 @@ from shared.ledger.columns import COST_COLUMN
 from shared.ledger.daily import TotalError, daily
 from shared.ledger.files import PublishedFiles, daily_path, manifest_path
 from shared.ledger.manifest import disagreements, manifest, status_of
-from shared.ledger.ownership import Assignment, Claim, assign
+from shared.ledger.ownership import Claim, assign
 from shared.ledger.partitions import Partition, current, lay_over, write
 from shared.ledger.put_aside import forget, left_by_publication, put_aside
 from shared.ledger.standing import Standing, ledger_of, stand
@@ -101,9 +101,10 @@ async def _publish(engine: Engine, run: Run, metric: str, day: date) -> None:
     settled = standing.settled_at(as_of, engine.settings.settle)
     if settled:
         standing.demand_history(engine.settings.container)
-    owned = _assign(standing, beliefs.rows, engine.settings.settle)
+    claims = _claims(standing, engine.settings.settle)
+    owned = assign(beliefs.rows, claims, cost=COST_COLUMN[metric])
     rows = beliefs.rows.filter(owned.owned)
-    beliefs.demand_no_gap(left, rows)
+    beliefs.demand_no_gap(left, rows, [claim.scope for claim in claims])
     partitions = lay_over(standing, ledger, described, rows, as_of=as_of, settled=settled)
     totals_of_day = _totals_of_day(standing, partitions)
     before = await put_aside(engine, standing, partitions, lasting(standing), as_of)
@@ -157,8 +158,8 @@ async def _demand_no_later(engine: Engine, standing: Standing) -> None:
         raise Conflict(f"the pointers of {standing.metric} {standing.day}")
 
 
-def _assign(standing: Standing, rows: pl.DataFrame, settle: timedelta) -> Assignment:
-    claims = [
+def _claims(standing: Standing, settle: timedelta) -> list[Claim]:
+    return [
         Claim(
             Scope.parse(pointer.scope),
             listed=pointer.key in standing.scopes.keys,
@@ -167,7 +168,6 @@ def _assign(standing: Standing, rows: pl.DataFrame, settle: timedelta) -> Assign
         for pointer in standing.pointers.values()
         if pointer.reading is not None
     ]
-    return assign(rows, claims, cost=COST_COLUMN[standing.metric])
 
 
 def _owned(standing: Standing, rows: pl.DataFrame) -> dict[str, Owned]:

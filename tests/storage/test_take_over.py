@@ -46,6 +46,42 @@ async def test_no_cost_is_lost_where_the_scope_that_takes_over_has_lost_its_page
             assert await bench.totals() == before
 
 
+async def test_no_cost_is_lost_where_the_subscription_that_takes_a_resource_group_over_has_lost_its_pages() -> (
+    None
+):
+    """It has usage of other groups still: that says nothing of this one, of which its pages are gone."""
+    # GIVEN a resource group that shadows its usage in its subscription, whose staged pages are purged
+    tenant = Tenant(6, subscriptions=2, days=1, rows_per_day=60)
+    wide, other = tenant.subscription_scopes
+    (day,) = tenant.days
+    named = [charge.line.dimensions for charge in tenant.charges(day, tenant.subscriptions[0])]
+    group = min(str(said["ResourceGroupName"]) for said in named if said["ChargeType"] == "Usage")
+    narrow = f"{wide}/resourceGroups/{group}"
+    async with laptop(tenant, COST_SCOPES=f"{narrow},{wide},{other}") as bench:
+        assert (await bench.run()).status is RunStatus.COMPLETE
+        assert narrow.lower() in set((await bench.ledger("ActualCost", day))["x_SourceScope"])
+        before = await bench.totals()
+        bench.clock.ahead = timedelta(days=8)
+        await purge(bench.engine)
+
+        # WHEN it leaves the settings, and a run reads something else
+        environ = {**bench.environ, "COST_SCOPES": f"{wide},{other}"}
+        async with open_engine(environ, clock=bench.clock, jitter=Random(0)) as engine:
+            bench.engine = engine
+            run = await bench.run(other)
+
+            # THEN the day fails by name, and what was published stands
+            assert run.status is RunStatus.PARTIAL
+            causes = [str(failure["cause"]) for failure in (run.summary or {})["failures"]]
+            assert any(f"Usage of the resource group {group.lower()} of " in cause for cause in causes)
+            assert await bench.totals() == before
+
+            # AND a run that reads the subscription again publishes the day, the group's cost from there
+            healed = await bench.run()
+            assert healed.status is RunStatus.COMPLETE
+            assert await bench.totals() == before
+
+
 async def test_publisher_killed_half_way_finds_the_rows_of_a_scope_whose_pages_are_gone_in_the_ledger() -> (
     None
 ):

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared.ledger.cells import ChargeClass
 from shared.ledger.columns import STAGED
-from shared.ledger.ownership import Assignment, ChargeClass, Claim, Overlap, assign
+from shared.ledger.ownership import Assignment, Claim, Overlap, assign
 from shared.scopes import Scope
 
 A, B = "aaaaaaaa-0000-0000-0000-000000000000", "bbbbbbbb-0000-0000-0000-000000000000"
