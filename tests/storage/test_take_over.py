@@ -66,7 +66,7 @@ async def test_no_cost_is_lost_where_the_subscription_that_takes_a_resource_grou
 
         # WHEN it leaves the settings, and a run reads something else
         environ = {**bench.environ, "COST_SCOPES": f"{wide},{other}"}
-        async with open_engine(environ, clock=bench.clock, jitter=Random(0)) as engine:
+        async with open_engine(environ, edge=bench.edge, clock=bench.clock, jitter=Random(0)) as engine:
             bench.engine = engine
             run = await bench.run(other)
 
@@ -201,7 +201,7 @@ async def test_day_whose_rows_put_aside_are_gone_fails_by_name_until_its_scope_i
             **bench.environ,
             "COST_SCOPES": ",".join([*tenant.subscription_scopes, tenant.billing_account]),
         }
-        async with open_engine(environ, clock=bench.clock, jitter=Random(0)) as bench.engine:
+        async with open_engine(environ, edge=bench.edge, clock=bench.clock, jitter=Random(0)) as bench.engine:
             assert (await bench.run()).status is RunStatus.COMPLETE
             assert await bench.totals() == before
 
