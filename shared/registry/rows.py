@@ -32,7 +32,7 @@ _SumsRead = dict[str, tuple[Decimal, Decimal, Decimal, Decimal, str]]
 _DayRead = tuple[date, bool, _Digest, _SumsRead, _SumsRead, bool]
 
 
-class _RepeatedRead(msgspec.Struct, forbid_unknown_fields=True):
+class _RepeatedRead(msgspec.Struct):
     staged: str | None
     sums: dict[date, _SumsRead]
     digests: dict[date, _Digest]

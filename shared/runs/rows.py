@@ -58,8 +58,24 @@ class _Counted(msgspec.Struct, frozen=True):
     failed: int
 
 
+class _DaySummed(msgspec.Struct, frozen=True):
+    metric: str
+    day: str
+    state: str
+
+
+class _Failure(msgspec.Struct, frozen=True):
+    scope: str | None
+    metric: str | None
+    first: str = msgspec.field(name="from")
+    last: str = msgspec.field(name="to")
+    state: str
+    cause: str | None
+    cure: str | None
+
+
 class _Summary(msgspec.Struct, frozen=True):
-    """What a closed run's summary is read for."""
+    """A closed run's summary, as `shared.summary` writes it."""
 
     run_id: str
     status: RunStatus
@@ -70,9 +86,9 @@ class _Summary(msgspec.Struct, frozen=True):
     generations_discarded: int
     requests: int
     throttled: int
-    days: list[dict[str, str]]
+    days: list[_DaySummed]
     totals: dict[str, dict[str, str]]
-    failures: list[dict[str, str | None]]
+    failures: list[_Failure]
 
 
 def slice_row(item: Slice) -> Row:
@@ -260,6 +276,6 @@ def _text(row: Row, name: str) -> str:
 def _summary(row: Row) -> dict[str, Any] | None:
     if not has_packed("summary", row.values):
         return None
-    # Checked for what is read of it, given whole: what else stands in it is the summary's own business.
+    # Checked as what it is, given as the object that is printed.
     unpack_json("summary", row.values, _Summary)
     return unpack_json("summary", row.values, dict[str, Any])

@@ -60,12 +60,39 @@ def pack_json(name: str, value: object) -> dict[str, bytes]:
 
 
 def unpack_json(name: str, values: Mapping[str, object], kind: type[T]) -> T:
-    """Read a value that `pack_json` packed, checked against its type.
+    """Read a value that `pack_json` packed, checked against its type: every key there, none unknown.
+
+    A default is for who makes a value; who reads one finds it written down.
 
     Raises:
         StorageError: The properties are missing, damaged, or hold something else.
     """
     try:
-        return msgspec.json.decode(zlib.decompress(unpack(name, values)), type=kind)
+        data = zlib.decompress(unpack(name, values))
+        value = msgspec.json.decode(data, type=kind)
     except (zlib.error, msgspec.DecodeError) as error:
         raise StorageError(f"{name}_0", f"PropertyDamaged: {error}") from error
+    # What comes out as it went in has the same keys: only something else is looked through.
+    if msgspec.json.encode(value) != data:
+        wrong = _other_keys(msgspec.json.decode(data), msgspec.to_builtins(value, str_keys=True))
+        if wrong is not None:
+            raise StorageError(f"{name}_0", f"PropertyDamaged: {wrong}")
+    return value
+
+
+def _other_keys(held: object, read: object) -> str | None:
+    """Say which key of a JSON value is not one of what was read of it, or the other way round; None where all are.
+
+    Reading by a type passes over unknown keys and puts defaults for missing ones.
+    """
+    if isinstance(held, dict) and isinstance(read, dict):
+        if missing := sorted(read.keys() - held.keys()):
+            return f'it has no "{missing[0]}"'
+        if unknown := sorted(held.keys() - read.keys()):
+            return f'it has "{unknown[0]}", which this release does not know'
+        pairs = [(held[key], read[key]) for key in held]
+    elif isinstance(held, list) and isinstance(read, list | tuple):
+        pairs = list(zip(held, read, strict=True))
+    else:
+        return None
+    return next(filter(None, (_other_keys(*pair) for pair in pairs)), None)

@@ -187,7 +187,10 @@ async def test_run_of_1000_scopes_that_all_failed_is_remembered_with_every_cause
     )
     days = [(run.first + timedelta(days=number)).isoformat() for number in range(400)]
     summary = abandoned(run, "every scope failed")
-    summary["failures"] = [{"scope": scope.path, "cause": os.urandom(250).hex()} for scope in scopes]
+    (failure,) = summary["failures"]
+    summary["failures"] = [
+        {**failure, "scope": scope.path, "cause": os.urandom(250).hex()} for scope in scopes
+    ]
     summary["days"] = [{"metric": "ActualCost", "day": day, "state": "incomplete"} for day in days]
     run = replace(run, summary=summary)
     async with cut_account() as (storage, _):

@@ -1,16 +1,18 @@
 """An entity that somebody edited, or that another version wrote, is refused by name and never guessed at."""
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.days import Attempt, Pointer, Publication, PublishedFile, Reading, ScopeState
+from shared.days import Attempt, Owned, Pointer, Publication, PublishedFile, Reading, ScopeState
 from shared.days.rows import (
     day_of,
     pointer_row,
@@ -26,7 +28,7 @@ from shared.registry.rows import page_row, read_counts, read_entry, read_followi
 from shared.runs import DayTask, ListedScope, Run, RunStatus, Slice
 from shared.runs.rows import day_row, read_day, read_poison, read_run, read_slice, run_row, slice_row
 from shared.scopes import Scope
-from shared.storage.packing import pack_json
+from shared.storage.packing import pack_json, unpack
 from shared.storage.rows import Replace, Row, Value
 from shared.summary import abandoned
 from shared.versions import UnreadableError, readable
@@ -50,7 +52,11 @@ RUN = Run(
     created_at=NOW,
     etag="e",
 )
-CLOSED = replace(RUN, status=RunStatus.PARTIAL, closed_at=NOW, summary=abandoned(RUN, "it stalled"))
+SUMMARY = {
+    **abandoned(RUN, "it stalled"),
+    "days": [{"metric": "ActualCost", "day": "2026-05-01", "state": "incomplete"}],
+}
+CLOSED = replace(RUN, status=RunStatus.PARTIAL, closed_at=NOW, summary=SUMMARY)
 SLICE = Slice(
     run=RUN.id,
     name="0a1b2c3d-00001",
@@ -105,6 +111,7 @@ PUBLICATION = Publication(
     published_at=NOW,
     files=(PublishedFile("daily/x", 1, 2, "0", '"0x1"'),),
     disagrees={SCOPE.lower_path: "Disagrees"},
+    owned={SCOPE.key: Owned(1, AMOUNTS)},
     manifest_etag='"0x2"',
     etag="e",
 )
@@ -347,6 +354,84 @@ def test_message_says_what_is_wrong_and_names_the_property(
     with pytest.raises(UnreadableError) as caught:
         KINDS[kind].read(replace(row, values=values))
     assert wrong in caught.value.wrong
+
+
+RECORDS: list[tuple[str, str, tuple[str | int, ...]]] = [
+    ("pointer", "reading", ()),
+    ("pointer", "attempt", ()),
+    ("publication", "owned", (SCOPE.key,)),
+    ("publication", "files", (0,)),
+    ("run", "scopes", (0,)),
+    ("closed run", "summary", ()),
+    ("closed run", "summary", ("slices",)),
+    ("closed run", "summary", ("days", 0)),
+    ("closed run", "summary", ("failures", 0)),
+    ("page", "repeated", ()),
+]
+"""Every packed value that has names of its own in it, and where: a kind of entity, the value, the way to it."""
+
+
+def other_keys(record: dict[str, object]) -> list[tuple[str, dict[str, object]]]:
+    """Drop, rename and add a key: give each time the key that is wrong, and what is left."""
+    found: list[tuple[str, dict[str, object]]] = [("note", {**record, "note": None})]
+    for name, held in record.items():
+        dropped = {other: value for other, value in record.items() if other != name}
+        found += [(name, dropped), (name, {**dropped, f"{name}_before": held})]
+    return found
+
+
+def packed_in(row: Row, packed: str) -> Any:  # noqa: ANN401 - any JSON
+    return msgspec.json.decode(zlib.decompress(unpack(packed, row.values)))
+
+
+def record_in(row: Row, packed: str, way: tuple[str | int, ...]) -> dict[str, object]:
+    record = packed_in(row, packed)
+    for step in way:
+        record = record[step]
+    assert isinstance(record, dict)
+    assert record
+    return record
+
+
+def packed_anew(row: Row, packed: str, way: tuple[str | int, ...], record: dict[str, object]) -> Row:
+    """Put another record in a packed value's place."""
+    root = [packed_in(row, packed)]
+    *steps, last = (0, *way)
+    held: Any = root
+    for step in steps:
+        held = held[step]
+    held[last] = record
+    return replace(row, values={**row.values, **pack_json(packed, root[0])})
+
+
+@pytest.mark.parametrize(("kind", "packed", "way"), RECORDS)
+def test_packed_record_of_other_keys_is_refused_by_name(
+    kind: str, packed: str, way: tuple[str | int, ...]
+) -> None:
+    """What an earlier or later build packed under other names is not read with defaults in their place."""
+    row = KINDS[kind].row
+    for wrong, other in other_keys(record_in(row, packed, way)):
+        with pytest.raises(UnreadableError) as caught:
+            KINDS[kind].read(packed_anew(row, packed, way, other))
+        assert f'has "{packed}_0" that cannot be unpacked: ' in caught.value.wrong
+        assert wrong in caught.value.wrong
+
+
+@pytest.mark.parametrize(("kind", "packed", "way"), RECORDS)
+def test_order_of_the_keys_of_a_packed_record_says_nothing(
+    kind: str, packed: str, way: tuple[str | int, ...]
+) -> None:
+    row = KINDS[kind].row
+    turned = dict(reversed(record_in(row, packed, way).items()))
+    assert KINDS[kind].read(packed_anew(row, packed, way, turned)) == KINDS[kind].valid
+
+
+def test_verdict_whose_days_tell_more_or_less_is_refused() -> None:
+    row = KINDS["verdict"].row
+    (day,) = packed_in(row, "verdict")
+    for other in (day[:-1], [*day, True]):
+        with pytest.raises(UnreadableError, match='has "verdict_0" that cannot be unpacked: '):
+            read_entry(replace(row, values={**row.values, **pack_json("verdict", [other])}))
 
 
 @pytest.mark.parametrize("read", [read_staged, read_following, read_counts])
