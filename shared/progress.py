@@ -3,10 +3,9 @@
 from datetime import datetime
 
 from shared.engine import Engine
-from shared.read.ending import started
 from shared.read.sources import reader_of
 from shared.registry.pages import last_written
-from shared.runs import Slice
+from shared.runs import Slice, started
 
 
 async def last_progress(engine: Engine, piece: Slice) -> datetime:

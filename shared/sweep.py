@@ -23,7 +23,7 @@ from shared.read import ending
 from shared.registry.pages import next_number
 from shared.runs import DayTask, Run, RunStatus, Slice, SliceState
 from shared.runs.book import poison_key
-from shared.storage.errors import Conflict
+from shared.storage.errors import Conflict, Unavailable
 from shared.storage.packing import pack
 from shared.storage.queues import Message
 from shared.storage.rows import Row
@@ -182,11 +182,15 @@ async def _sweep_run(engine: Engine, run: Run, now: datetime, longest: timedelta
         try:
             if open_for > allowed:
                 cause = f"DeadlineExceeded: the run is not done after {allowed.days} days"
-                await ending.end(engine, piece, SliceState.FAILED, cause, STALL_CURE)
+                await ending.end(engine, piece, SliceState.FAILED, cause, DEADLINE_CURE)
             else:
                 await _sweep_slice(engine, piece, now, longest)
-        except UnreadableError as error:
-            await ending.end(engine, piece, SliceState.FAILED, error.cause, error.cure)
+        except Unavailable:
+            # The next slice would fare no better.
+            raise
+        except Exception as error:  # noqa: BLE001 - one that resists must not keep the others of its run from it
+            cause = f"{type(error).__name__}: {error}"
+            emit(STEP_FAILED, run=run.id, slice=piece.name, cause=cause)
     return not pieces
 
 
@@ -212,6 +216,14 @@ async def _sweep_slice(engine: Engine, piece: Slice, now: datetime, longest: tim
     if told and now - max(told) <= engine.settings.stall:
         # Its row alone tells: of a backfill's thousands of slices most wait for their day.
         return
+    try:
+        await _sweep_silent(engine, piece, now, longest)
+    except UnreadableError as error:
+        await ending.end(engine, piece, SliceState.FAILED, error.cause, error.cure)
+
+
+async def _sweep_silent(engine: Engine, piece: Slice, now: datetime, longest: timedelta) -> None:
+    """Sweep a slice whose own row has said nothing for the time of a stall."""
     if now - await last_page(engine, piece) > longest:
         hours = longest // timedelta(hours=1)
         cause = f"DeadlineExceeded: the service gave no page for {hours} hours"

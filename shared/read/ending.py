@@ -15,7 +15,7 @@ from shared.events import GENERATION_DISCARDED, SLICE_ENDED, emit
 from shared.messages import BadMessage, PageItem, RunItem
 from shared.plan.windows import Window
 from shared.registry import pages
-from shared.runs import Slice, SliceState
+from shared.runs import Slice, SliceState, started
 from shared.storage.errors import Conflict
 from shared.versions import UnreadableError, tell
 
@@ -225,8 +225,3 @@ async def follow_up(engine: Engine, run: str, seeding: str) -> None:
     """Wake the orchestrator if no slice and no day of the run is open any more."""
     if not await engine.runs.any_open(run, seeding):
         await engine.send_run(RunItem(run=run))
-
-
-def started(generation: str) -> datetime:
-    """Tell when a generation was started, by the clock of the worker that did."""
-    return datetime.strptime(generation.split("Z-", maxsplit=1)[0] + "+0000", "%Y%m%dT%H%M%S%f%z")

@@ -21,6 +21,7 @@ from shared.runs.model import (
     SliceState,
     registry_partition,
     slice_name,
+    started,
 )
 from shared.runs.rows import TABLE
 
@@ -36,4 +37,5 @@ __all__ = [
     "SliceState",
     "registry_partition",
     "slice_name",
+    "started",
 ]

@@ -145,6 +145,15 @@ def registry_partition(run: str, name: str, generation: str) -> str:
     return f"{run}|{name}|{generation}"
 
 
+def started(generation: str) -> datetime:
+    """Tell when a generation was started, by the clock of the worker that did.
+
+    Raises:
+        ValueError: its name tells no time.
+    """
+    return datetime.strptime(generation.split("Z-", maxsplit=1)[0] + "+0000", "%Y%m%dT%H%M%S%f%z")
+
+
 def slice_name(seeding: str, ordinal: int) -> str:
     """Name the `ordinal`-th slice of a seeding; names sort as they were planned."""
     return f"{seeding}-{ordinal:05d}"

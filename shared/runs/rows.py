@@ -2,14 +2,14 @@
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 
 from shared.ledger.columns import COST_COLUMN
 from shared.messages import QUEUES
-from shared.runs.model import DayTask, ListedScope, Run, RunStatus, Slice
+from shared.runs.model import DayTask, ListedScope, Run, RunStatus, Slice, started
 from shared.scope_list import Period, Source
 from shared.scopes import Scope
 from shared.storage.packing import pack_json, unpack_json
@@ -33,6 +33,7 @@ POISON_CURE: Final = "restore it, or remove it once you know what it was evidenc
 _DAY_KEY: Final = ("seeding", "metric", "day")
 _GENERATION: Final = re.compile(r"[0-9]{8}T[0-9]{12}Z-[0-9a-f]{6}")
 """What `shared.read.ending.generation_id` writes."""
+_NO_LATER: Final = datetime(9000, 1, 1, tzinfo=UTC)
 
 
 MOST_SLICES: Final = 999_999
@@ -158,8 +159,8 @@ def read_slice(row: Row) -> Slice:
     demand(bool(item.grouping) == by_query, "grouping", grouping)
     demand(item.period is None if by_query else item.period in set(Period), "period", item.period)
     demand(item.tolerance.is_finite() and item.tolerance >= 0, "tolerance", str(item.tolerance))
-    demand(_GENERATION.fullmatch(item.generation) is not None, "generation", item.generation)
-    demand(item.awaits is None or _GENERATION.fullmatch(item.awaits) is not None, "awaits", item.awaits)
+    demand(_is_generation(item.generation), "generation", item.generation)
+    demand(item.awaits is None or _is_generation(item.awaits), "awaits", item.awaits)
     demand(item.first <= item.reading_first, "reading_first", item.reading_first.isoformat())
     demand(
         item.reading_first <= item.reading_last <= item.last, "reading_last", item.reading_last.isoformat()
@@ -263,6 +264,16 @@ def read_poison(row: Row) -> Row:
     converted(_Poison, kept, {})
     demand(row.rk.split("|")[0] in QUEUES, "RowKey", row.rk)
     return row
+
+
+def _is_generation(name: str) -> bool:
+    """Tell whether a reading may be called so: what it began at is a time, and one to which time can be added."""
+    if _GENERATION.fullmatch(name) is None:
+        return False
+    try:
+        return started(name) < _NO_LATER
+    except ValueError:
+        return False
 
 
 def _text(row: Row, name: str) -> str:

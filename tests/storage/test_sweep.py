@@ -8,16 +8,15 @@ from datetime import timedelta
 import pytest
 
 from infra.local.simulator import Tenant
-from shared.edge import utc_now
+from shared.edge import Call, utc_now
 from shared.ledger.publish_day import publish_day
 from shared.messages import DAYS, PAGES, POISON, RUNS, DayItem, PageItem, RunItem
 from shared.orchestrate import orchestrate
 from shared.plan.deadlines import deadline, patience
 from shared.plan.seed import Order, seed
 from shared.progress import last_page
-from shared.read.ending import started
 from shared.read.fetch_page import fetch_page
-from shared.runs import Run, RunStatus, SliceState
+from shared.runs import Run, RunStatus, SliceState, started
 from shared.storage import Row, unpack
 from shared.sweep import RESTARTS, drain, sweep
 from tests.fates import Fate
@@ -504,6 +503,23 @@ async def test_run_whose_row_was_edited_keeps_no_other_from_the_sweep(planned: i
 
         piece = await bench.slice(other)
         assert (piece.state, piece.restarts) == (SliceState.OPEN, 1)
+
+
+async def test_slice_that_resists_the_sweep_keeps_no_other_of_its_run_from_it() -> None:
+    tenant = Tenant(6, subscriptions=2, days=1, rows_per_day=20)
+    async with laptop(tenant) as bench:
+        run = await bench.seed()
+        await bench.take(PAGES)
+        bench.clock.ahead += A_STALL
+        bench.edge.meanwhile("table query CostHashes", _resist)
+
+        await sweep(bench.engine)
+
+        assert [piece.restarts for piece in await bench.slices(run)] == [0, 1]
+
+
+async def _resist(_: Call) -> None:
+    raise RuntimeError("whatever it is")
 
 
 async def test_all_of_a_poisoned_message_is_kept_however_long_it_is() -> None:

@@ -327,6 +327,18 @@ def test_entity_under_a_key_that_is_none_of_its_kind_is_refused_or_keeps_it(kind
         ),
         pytest.param("slice", {"generation": "g"}, 'as "generation", which it cannot be', id="generation"),
         pytest.param(
+            "slice",
+            {"generation": "20261399T000000000000Z-abcdef"},
+            'as "generation", which it cannot be',
+            id="generation of no time",
+        ),
+        pytest.param(
+            "slice",
+            {"awaits": "99991231T235959999999Z-abcdef"},
+            'as "awaits", which it cannot be',
+            id="generation after which no time is",
+        ),
+        pytest.param(
             "run", {"note": "x"}, 'has a property "note" that this release does not know', id="unknown"
         ),
         pytest.param(
