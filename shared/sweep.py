@@ -48,16 +48,12 @@ async def sweep(engine: Engine) -> None:
     await drain(engine)
     now = engine.clock()
     runs = await engine.runs.runs(only_open=True, refused=tell)
-    # What goes on in the background waits for all others, and they for none of it.
-    shared = {
-        False: sum(run.planned for run in runs if not run.background),
-        True: sum(run.planned for run in runs),
-    }
+    # They wait for none that goes on in the background.
+    sharing = sum(run.planned for run in runs if not run.background)
     line: list[Planned] = []
     for run in runs:
         try:
-            longest = patience(engine.settings, shared[run.background], background=run.background)
-            if await _sweep_run(engine, run, now, longest):
+            if await _sweep_run(engine, run, now, patience(engine.settings, sharing)):
                 line.append(Planned(run, await engine.runs.days(run, refused=tell)))
         except Exception as error:  # noqa: BLE001 - a run that resists must not keep the others from their ends
             emit(STEP_FAILED, run=run.id, cause=f"{type(error).__name__}: {error}")
@@ -224,17 +220,36 @@ async def _sweep_slice(engine: Engine, piece: Slice, now: datetime, longest: tim
 
 async def _sweep_silent(engine: Engine, piece: Slice, now: datetime, longest: timedelta) -> None:
     """Sweep a slice whose own row has said nothing for the time of a stall."""
-    if now - await last_page(engine, piece) > longest:
+    if now - await last_progress(engine, piece) > engine.settings.stall:
+        await _restart(engine, piece)
+    elif not piece.background and now - await _last_asked(engine, piece) > longest:
+        # Others may have kept its gate busy while no worker had its message, or while there was no worker at all:
+        # only one that was sent again and still got no page is the service's fault.
+        if piece.restarts == 0 or piece.waiting_for != _waiting_for(piece, await _next_page(engine, piece)):
+            await _restart(engine, piece)
+            return
         hours = longest // timedelta(hours=1)
         cause = f"DeadlineExceeded: the service gave no page for {hours} hours"
         await ending.end(engine, piece, SliceState.FAILED, cause, DEADLINE_CURE)
-    elif now - await last_progress(engine, piece) > engine.settings.stall:
-        await _restart(engine, piece)
+
+
+async def _last_asked(engine: Engine, piece: Slice) -> datetime:
+    """Tell when the slice last got a page, or was restarted: both are counted, so that neither goes on for ever."""
+    page = await last_page(engine, piece)
+    return page if piece.touched_at is None else max(page, piece.touched_at)
+
+
+async def _next_page(engine: Engine, piece: Slice) -> int:
+    return await next_number(engine.storage.tables, piece.partition)
+
+
+def _waiting_for(piece: Slice, page: int) -> str:
+    return f"{piece.generation}/{page}"
 
 
 async def _restart(engine: Engine, piece: Slice) -> None:
-    page = await next_number(engine.storage.tables, piece.partition)
-    waiting_for = f"{piece.generation}/{page}"
+    page = await _next_page(engine, piece)
+    waiting_for = _waiting_for(piece, page)
     restarts = piece.restarts + 1 if piece.waiting_for == waiting_for else 1
     if restarts > RESTARTS:
         minutes = engine.settings.stall // timedelta(minutes=1)

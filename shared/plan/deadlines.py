@@ -14,7 +14,8 @@ from shared.scope_list import Source
 from shared.settings import Settings
 
 PATIENCE = timedelta(hours=24)
-"""How long a reading may go without a page, the time aside in which the quota serves the slices of all open runs."""
+"""How long a reading may go without a page, the time aside in which the quota serves the slices of all open runs
+but those in the background."""
 
 RUN_DEADLINE = timedelta(days=7)
 """How long a run may take beyond the time in which the quota serves its slices; its days are read by the next."""
@@ -32,9 +33,12 @@ def clearing(settings: Settings, slices: int, *, background: bool) -> timedelta:
     return slices * REQUESTS_OF_A_SLICE * slowest(spare(limits) if background else limits)
 
 
-def patience(settings: Settings, slices: int, *, background: bool) -> timedelta:
-    """Tell how long a slice may go without a page while so many slices share the quota."""
-    return PATIENCE + clearing(settings, slices, background=background)
+def patience(settings: Settings, slices: int) -> timedelta:
+    """Tell how long a slice may go without a page while so many slices share the quota, none in the background.
+
+    One in the background waits for as long as others leave it nothing: its patience is the run's deadline.
+    """
+    return PATIENCE + clearing(settings, slices, background=False)
 
 
 def deadline(settings: Settings, run: Run) -> timedelta:

@@ -97,13 +97,14 @@ async def try_again(engine: Engine, piece: Slice, item: PageItem, answer: Transi
 async def _say_that_it_waits(engine: Engine, piece: Slice, until: datetime) -> None:
     """Write down on the slice's row, which tells of its progress, that its message is put off until then.
 
-    Not each time: as long as the row was touched lately, nobody takes the wait for a stall.
+    Not each time: as long as the row was touched lately, nobody takes the wait for a stall. A message that is there
+    has survived its restarts: they are counted anew, else every outage of the workers would be held against it.
     """
     if piece.touched_at is not None and until - piece.touched_at < engine.settings.stall / 2:
         return
     # Who changed the slice meanwhile knows more.
     with suppress(Conflict):
-        await engine.runs.save_slice(replace(piece, not_before=until))
+        await engine.runs.save_slice(replace(piece, not_before=until, restarts=0))
 
 
 def _holding(item: PageItem, turn: Turn, due: datetime) -> PageItem:

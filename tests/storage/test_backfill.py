@@ -15,8 +15,8 @@ from shared.progress import last_progress
 from shared.purge import purge
 from shared.read.fetch_page import fetch_page
 from shared.read.turn import LONGEST_PARKING, SHORTEST_PARKING
-from shared.runs import Run, RunStatus, Slice
-from shared.sweep import sweep
+from shared.runs import Run, RunStatus, Slice, SliceState
+from shared.sweep import RESTARTS, sweep
 from tests.laptop import Laptop, laptop
 from tests.truth import truth_of
 
@@ -178,6 +178,22 @@ async def test_slice_that_gives_way_has_not_stalled_as_long_as_its_message_is_th
         (piece, _) = await bench.slices(run)
         assert bench.clock.ahead > timedelta(hours=8)
         assert piece.restarts == 0
+
+
+async def test_slice_that_others_leave_nothing_is_restarted_after_each_outage_and_does_not_fail() -> None:
+    """For days it finds no place, and every night there is no worker: neither is the service's fault nor its own."""
+    async with laptop(small_tenant(), COST_QUOTA_TENANT="4/h") as bench:
+        run = await filled(bench)
+        (body, _) = await first_pages(bench, run)
+        for _ in range(RESTARTS + 2):
+            await others_take(bench, 4)
+            await fetch_page(bench.engine, body)
+            bench.clock.ahead += timedelta(hours=9)
+
+            await sweep(bench.engine)
+
+            (piece, _) = await bench.slices(run)
+            assert (piece.state, piece.restarts) == (SliceState.OPEN, 1)
 
 
 async def test_slice_whose_message_is_lost_is_restarted_though_others_are_served() -> None:
