@@ -15,9 +15,9 @@ from shared.events import DAY_RESTARTED, POISON_DRAINED, SLICE_RESTARTED, STEP_F
 from shared.line import Planned, moved
 from shared.messages import DAYS, PAGES, POISON, QUEUES, BadMessage, DayItem, PageItem, RunItem
 from shared.orchestrate import close_run
-from shared.plan.deadlines import GRACE, deadline, patience
+from shared.plan.deadlines import GRACE, deadline, longest_run, patience
 from shared.plan.seed import finish_seeding
-from shared.progress import last_page, last_progress
+from shared.progress import last_page, last_progress, went_on
 from shared.purge import purge
 from shared.read import ending
 from shared.registry.pages import next_number
@@ -166,18 +166,19 @@ async def _end_day(engine: Engine, run: Run, task: DayTask, cause: str) -> None:
 
 async def _sweep_run(engine: Engine, run: Run, now: datetime, longest: timedelta) -> bool:
     """Sweep a run's slices, and tell whether all have ended: its days are to be swept."""
-    open_for, allowed = now - run.created_at, deadline(engine.settings, run)
-    if open_for > allowed + GRACE:
-        cause = f"DeadlineExceeded: it could not be closed within {(allowed + GRACE).days} days"
+    open_for = now - run.created_at
+    if await _is_late(engine, run, now, by=GRACE):
+        cause = f"DeadlineExceeded: it could not be closed within {open_for.days} days"
         await close_run(engine, run, abandoned(run, cause))
         return False
+    late = await _is_late(engine, run, now)
     if not run.seeded and now - run.created_at > engine.settings.stall:
         run = await finish_seeding(engine, run)
     pieces = await engine.runs.slices(run, only_open=True, refused=tell)
     for piece in pieces:
         try:
-            if open_for > allowed:
-                cause = f"DeadlineExceeded: the run is not done after {allowed.days} days"
+            if late:
+                cause = f"DeadlineExceeded: the run is not done after {open_for.days} days"
                 await ending.end(engine, piece, SliceState.FAILED, cause, DEADLINE_CURE)
             else:
                 await _sweep_slice(engine, piece, now, longest)
@@ -188,6 +189,15 @@ async def _sweep_run(engine: Engine, run: Run, now: datetime, longest: timedelta
             cause = f"{type(error).__name__}: {error}"
             emit(STEP_FAILED, run=run.id, slice=piece.name, cause=cause)
     return not pieces
+
+
+async def _is_late(engine: Engine, run: Run, now: datetime, by: timedelta = timedelta()) -> bool:
+    """Tell whether a run is past its end by so much: it was open for too long, or went on for too long in nothing."""
+    open_for = now - run.created_at
+    if open_for > longest_run(engine.settings, run) + by:
+        return True
+    quiet = deadline(engine.settings, run) + by
+    return open_for > quiet and not await went_on(engine, run, now - quiet)
 
 
 async def _sweep_days(engine: Engine, planned: Planned, line: Sequence[Planned], now: datetime) -> None:

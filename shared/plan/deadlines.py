@@ -18,7 +18,12 @@ PATIENCE = timedelta(hours=24)
 but those in the background."""
 
 RUN_DEADLINE = timedelta(days=7)
-"""How long a run may take beyond the time in which the quota serves its slices; its days are read by the next."""
+"""How long a run may go without a page or a published day, the time aside in which the quota serves its slices.
+
+The days that it did not read are read by the next."""
+
+LONGEST_RUN = timedelta(days=90)
+"""How long a run may take in any case, that same time aside."""
 
 GRACE = timedelta(days=1)
 """A run that could not be closed in order even then is closed as it is."""
@@ -42,5 +47,10 @@ def patience(settings: Settings, slices: int) -> timedelta:
 
 
 def deadline(settings: Settings, run: Run) -> timedelta:
-    """Tell how long after its beginning all that is still open of a run must end."""
+    """Tell how long after its beginning, or after its last progress, all that is still open of a run must end."""
     return RUN_DEADLINE + clearing(settings, run.planned, background=run.background)
+
+
+def longest_run(settings: Settings, run: Run) -> timedelta:
+    """Tell how long after its beginning all that is still open of a run must end, whatever progress it makes."""
+    return LONGEST_RUN + clearing(settings, run.planned, background=run.background)

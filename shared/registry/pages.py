@@ -47,6 +47,7 @@ __all__ = [
     "Sums",
     "Verdict",
     "any_entry",
+    "any_since",
     "commit",
     "count_records",
     "counts",
@@ -85,6 +86,15 @@ async def staged_pages(tables: Tables, partition: str) -> list[StagedPage]:
 async def any_entry(tables: Tables, partition: str) -> bool:
     """Tell whether a generation has a committed page."""
     condition = f"PartitionKey eq {quoted(partition)}"
+    return bool(await tables.query(TABLE, condition, select=["version"], top=1))
+
+
+async def any_since(tables: Tables, prefix: str, since: datetime) -> bool:
+    """Tell whether any generation whose partition begins with `prefix` was written to since (the service's clock)."""
+    condition = (
+        f"PartitionKey ge {quoted(prefix)} and PartitionKey lt {quoted(prefix + '~')} "
+        f"and Timestamp ge {quoted(since)}"
+    )
     return bool(await tables.query(TABLE, condition, select=["version"], top=1))
 
 

@@ -12,10 +12,11 @@ from shared.edge import Call, utc_now
 from shared.ledger.publish_day import publish_day
 from shared.messages import DAYS, PAGES, POISON, RUNS, DayItem, PageItem, RunItem
 from shared.orchestrate import orchestrate
-from shared.plan.deadlines import deadline, patience
+from shared.plan.deadlines import deadline, longest_run, patience
 from shared.plan.seed import Order, seed
 from shared.progress import last_page
 from shared.read.fetch_page import fetch_page
+from shared.registry import pages
 from shared.runs import Run, RunStatus, SliceState, started
 from shared.storage import Row, unpack
 from shared.sweep import RESTARTS, drain, sweep
@@ -465,6 +466,7 @@ async def test_patience_and_deadline_grow_with_what_the_quota_must_clear(
         if not background:
             assert patience(settings, 1200) == timedelta(hours=24) + cleared
         assert deadline(settings, larger) == timedelta(days=7) + cleared
+        assert longest_run(settings, larger) == timedelta(days=90) + cleared
 
 
 async def test_what_is_not_read_after_a_week_is_failed_and_what_is_read_is_published() -> None:
@@ -487,6 +489,69 @@ async def test_what_is_not_read_after_a_week_is_failed_and_what_is_read_is_publi
         (failure,) = closed.summary["failures"]
         assert failure["cause"] == "DeadlineExceeded: the run is not done after 7 days"
         assert len(await bench.totals()) > 0
+
+
+async def two_slices_one_page_each(bench: Laptop, begun: timedelta) -> Run:
+    """Seed a run of two slices that began so long ago, and read the first page of one just now."""
+    bench.clock.ahead = -begun
+    run = await bench.seed()
+    (body, _) = await bench.take(PAGES)
+    bench.clock.ahead = timedelta()
+    await fetch_page(bench.engine, body)
+    await bench.take(PAGES)
+    return run
+
+
+async def states(bench: Laptop, run: Run) -> list[tuple[SliceState, str | None]]:
+    return [(piece.state, piece.cause) for piece in await bench.slices(run)]
+
+
+@pytest.mark.parametrize("begun", [timedelta(days=10), timedelta(days=80)], ids=str)
+async def test_run_that_goes_on_has_its_week_anew_with_each_page(begun: timedelta) -> None:
+    tenant = Tenant(6, subscriptions=2, days=1, rows_per_day=20)
+    async with laptop(tenant, COST_PAGE_SIZE="11") as bench:
+        run = await two_slices_one_page_each(bench, begun)
+
+        await sweep(bench.engine)
+
+        assert await states(bench, run) == [(SliceState.OPEN, None)] * 2
+        bench.clock.ahead = timedelta(days=7, minutes=2)
+        await sweep(bench.engine)
+        cause = f"DeadlineExceeded: the run is not done after {begun.days + 7} days"
+        assert await states(bench, run) == [(SliceState.FAILED, cause)] * 2
+
+
+async def test_run_that_goes_on_for_three_months_is_ended_all_the_same_and_closed_a_day_later() -> None:
+    tenant = Tenant(6, subscriptions=2, days=1, rows_per_day=20)
+    async with laptop(tenant, COST_PAGE_SIZE="11") as bench:
+        run = await two_slices_one_page_each(bench, timedelta(days=90, minutes=2))
+
+        await sweep(bench.engine)
+
+        cause = "DeadlineExceeded: the run is not done after 90 days"
+        assert await states(bench, run) == [(SliceState.FAILED, cause)] * 2
+        bench.clock.ahead = timedelta(days=1)
+        await sweep(bench.engine)
+        closed = await bench.closed(run)
+        assert closed.summary is not None
+        (failure,) = closed.summary["failures"]
+        assert failure["cause"] == "DeadlineExceeded: it could not be closed within 91 days"
+
+
+async def test_run_is_not_closed_over_its_deadline_as_long_as_its_days_are_published() -> None:
+    async with laptop(days_tenant(3)) as bench:
+        bench.clock.ahead = -timedelta(days=9)
+        run, line = await days_in_line(bench, 3)
+        await publish_first(bench, line)
+        bench.clock.ahead = timedelta()
+        await pages.purge(bench.engine.storage.tables, f"{run.id}|")
+
+        await sweep(bench.engine)
+
+        assert [one.id for one in await bench.engine.runs.runs(only_open=True)] == [run.id]
+        bench.clock.ahead = timedelta(days=8, minutes=2)
+        await sweep(bench.engine)
+        assert (await bench.closed(run)).status is RunStatus.PARTIAL
 
 
 async def test_run_that_nothing_can_close_is_closed_as_it_is_after_a_week_and_a_day() -> None:
