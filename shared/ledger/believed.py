@@ -28,7 +28,10 @@ _CELLED = ("subscription_id", "x_ChargeType", "x_ResourceGroup", "x_SourceScope"
 
 @dataclass(frozen=True, slots=True)
 class Believed:
-    """The rows of every scope's reading; `partial` are scopes of which only what was published is left."""
+    """The rows of every scope's reading; `partial` are scopes of which only what was published is left.
+
+    Those that left the settings are never `partial`: they take nothing over.
+    """
 
     rows: pl.DataFrame
     partial: frozenset[str]
@@ -69,6 +72,8 @@ def _kinds(rows: pl.DataFrame, scopes: Collection[Scope]) -> pl.DataFrame:
 async def believed(engine: Engine, standing: Standing, left: pl.DataFrame) -> Believed:
     """Give the rows of every scope's reading, shadowed ones included where their pages are still there.
 
+    Of a scope that left the settings, after its reading was published, these are the rows that count so far.
+
     `left` are the current rows that the last publication left.
 
     Raises:
@@ -83,7 +88,7 @@ async def believed(engine: Engine, standing: Standing, left: pl.DataFrame) -> Be
         scope = pointer.scope.lower()
         frame = await _rows(engine, standing, published.get(scope, nothing), pointer, pointer.reading)
         frames.append(frame)
-        if len(frame) != pointer.reading.records:
+        if len(frame) != pointer.reading.records and pointer.key in standing.scopes.keys:
             partial.add(scope)
     return Believed(pl.concat(frames), frozenset(partial))
 
@@ -100,6 +105,11 @@ async def _rows(
 ) -> pl.DataFrame:
     published = left if _was_published(standing, pointer) else None
     if published is not None and standing.ledger_intact and len(published) == reading.records:
+        return published
+    # Who left the settings keeps what counts of it, and gets back nothing that another has replaced: if that
+    # other's cost is withdrawn, an old reading must not bring it back.
+    has_left = pointer.key not in standing.scopes.keys
+    if has_left and published is not None and _stands(standing, published, pointer.key):
         return published
     try:
         return await _from_pages(engine, standing.day, pointer, reading)

@@ -70,19 +70,36 @@ class Voice:
     total: Decimal
     absolute: Decimal
 
+    @property
+    def where(self) -> "Where":
+        """What it is said of."""
+        return self.charge_class, self.group, self.charge_type, self.currency
+
 
 _Kind = tuple[str | None, str]
 """A charge type and a currency."""
 
+Where = tuple[ChargeClass, str | None, str | None, str]
+"""A cell of a subscription and a currency: class, group, charge type (null for usage) and currency."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """One cell: who could own it and who does."""
+    """One cell and currency: who could own it, of those who are asked still, and who does."""
 
-    charge_class: ChargeClass
-    group: str | None
+    where: Where
     candidates: tuple[Claim, ...]
     owners: tuple[Claim, ...]
+
+    @property
+    def charge_class(self) -> ChargeClass:
+        """Whether it is about usage or other charges."""
+        return self.where[0]
+
+    @property
+    def group(self) -> str | None:
+        """The claimed resource group that it is about, None for the rest of the subscription."""
+        return self.where[1]
 
 
 def shadows(one: Scope, other: Scope) -> bool:
@@ -90,6 +107,14 @@ def shadows(one: Scope, other: Scope) -> bool:
     if one.is_billing and other.is_billing:
         return one.contains(other) or other.contains(one)
     return True
+
+
+def sees_more(one: Scope, other: Scope) -> bool:
+    """Whether of two scopes that see the same costs the first, by its nature, sees charges that the second misses.
+
+    Only who is billed sees every purchase, and what belongs to no subscription is split between the profiles.
+    """
+    return one.is_billing and (not other.is_billing or one.contains(other))
 
 
 def distinct(claims: Iterable[Claim]) -> list[Claim]:
@@ -145,7 +170,7 @@ def _compare(
             if shadows(owner.scope, claim.scope) and (claim in ruling.candidates or _wider(owner, claim))
         ]
         for voice in voices:
-            if (voice.charge_class, voice.group) != (kind, ruling.group):
+            if voice.where != ruling.where:
                 continue
             if voice.claim == claim:
                 says[voice.charge_type, voice.currency].append(voice)
@@ -170,7 +195,7 @@ def _compare(
             currency,
             owner_total=total(voice.total for voice in owners),
             shadowed_total=total(voice.total for voice in own),
-            absolute=max(_absolute(own), _absolute(owners)),
+            absolute=max(absolute_of(own), absolute_of(owners)),
         )
 
 
@@ -178,10 +203,11 @@ def _is_part(subscription: str, charge: str | None, own: Sequence[Voice], owners
     """Whether a scope says less than a billing scope of what only billing scopes see all of."""
     if subscription != NO_SUBSCRIPTION and charge != _PURCHASE:
         return False
-    return any(voice.claim.scope.is_billing for voice in owners) and _absolute(own) < _absolute(owners)
+    return any(voice.claim.scope.is_billing for voice in owners) and absolute_of(own) < absolute_of(owners)
 
 
-def _absolute(voices: Sequence[Voice]) -> Decimal:
+def absolute_of(voices: Iterable[Voice]) -> Decimal:
+    """Add up the absolute amounts."""
     return total(voice.absolute for voice in voices)
 
 

@@ -6,6 +6,9 @@ resource group's usage to that group's own scope. Other charges, and rows withou
 the widest billing scope that brings them, since only it sees reservation and marketplace purchases; where
 none does, to whom usage would belong. Two billing scopes neither of which contains the other see different
 costs, so both count. "Brings rows" is the measure, because an empty reading is no proof of zero.
+
+Who left the settings counts after all the others, for what those who are there don't report: usage, or a type of
+other charges.
 """
 
 from collections import defaultdict
@@ -16,13 +19,24 @@ from decimal import Decimal
 import polars as pl
 
 from shared.ledger.cells import CELL, ChargeClass, with_cells
-from shared.ledger.overlaps import Claim, Overlap, Ruling, Voice, distinct, overlaps, shadows
+from shared.ledger.overlaps import (
+    Claim,
+    Overlap,
+    Ruling,
+    Voice,
+    Where,
+    absolute_of,
+    distinct,
+    overlaps,
+    sees_more,
+    shadows,
+)
 from shared.normalise.decimals import money_sum
+from shared.normalise.exact import near
 
 __all__ = ["Assignment", "Claim", "Overlap", "assign"]
 
-_OWNED = ("subscription_id", "charge_class", "group")
-_VOICE = (*CELL, "scope", "currency")
+_VOICE = (*CELL, "currency", "scope")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +52,14 @@ class Assignment:
     overlaps: tuple[Overlap, ...]
 
 
-def assign(rows: pl.DataFrame, claims: Sequence[Claim], *, cost: str) -> Assignment:
+def assign(rows: pl.DataFrame, claims: Sequence[Claim], *, cost: str, tolerance: Decimal) -> Assignment:
     """Decide for one metric and day which rows count.
 
     Args:
         rows: the columns of `STAGED` and x_SourceScope, from the one current reading of each scope.
         claims: every scope with a reading of this day, those with an empty one included.
         cost: the column of the metric's cost.
+        tolerance: by how much two sums of the same charges may differ, relative to their absolute amounts.
 
     Raises:
         ValueError: a row comes from a scope without a claim.
@@ -56,7 +71,7 @@ def assign(rows: pl.DataFrame, claims: Sequence[Claim], *, cost: str) -> Assignm
     if not unknown.is_empty():
         raise ValueError(f"rows of {unknown['scope'][0]} came without its claim to the day")
     contests = _contests(_sum_up(keyed, cost), by_path)
-    rulings = {subscription: list(_rule(voices)) for subscription, voices in contests.items()}
+    rulings = {subscription: list(_rule(voices, tolerance)) for subscription, voices in contests.items()}
     owned = _mask(keyed, rulings)
     found = (
         overlap
@@ -80,7 +95,7 @@ def _contests(voices: pl.DataFrame, by_path: dict[str, Claim]) -> dict[str, list
     present = pl.concat([voices.select("subscription_id", "scope"), silent]).unique()
     contested = present.group_by("subscription_id").len().filter(pl.col("len") > 1)
     result: dict[str, list[Voice]] = defaultdict(list)
-    for subscription, kind, group, charge, path, currency, total, absolute in voices.join(
+    for subscription, kind, group, charge, currency, path, total, absolute in voices.join(
         contested, on="subscription_id", how="semi", maintain_order="left"
     ).iter_rows():
         voice = Voice(ChargeClass(kind), group, charge, by_path[path], currency, total, absolute)
@@ -88,18 +103,24 @@ def _contests(voices: pl.DataFrame, by_path: dict[str, Claim]) -> dict[str, list
     return dict(result)
 
 
-def _rule(voices: Sequence[Voice]) -> Iterator[Ruling]:
+def _rule(voices: Sequence[Voice], tolerance: Decimal) -> Iterator[Ruling]:
     """Find the owners of each cell of a subscription."""
-    cells = dict.fromkeys((voice.charge_class, voice.group) for voice in voices)
-    for kind, group in cells:
+    cells: dict[tuple[ChargeClass, str | None], dict[Where, None]] = defaultdict(dict)
+    for voice in voices:
+        cells[voice.charge_class, voice.group][voice.where] = None
+    for (kind, group), places in cells.items():
         # A scope as wide as the subscription speaks for all its groups, also for one it brings no rows of.
-        here = [voice for voice in voices if voice.claim.scope.resource_group in (None, group)]
-        speaking = distinct(voice.claim for voice in here)
-        candidates = distinct(voice.claim for voice in here if voice.charge_class is kind)
-        # Who left the settings keeps its rows only until somebody who is there reports the subscription.
-        if any(claim.listed for claim in speaking):
-            candidates = [claim for claim in candidates if claim.listed]
-        yield Ruling(kind, group, tuple(candidates), tuple(_owners(candidates, kind)))
+        here = [
+            voice
+            for voice in voices
+            if voice.charge_class is kind and voice.claim.scope.resource_group in (None, group)
+        ]
+        listed = distinct(voice.claim for voice in here if voice.claim.listed)
+        owners = _owners(listed, kind)
+        for where in places:
+            kept = _with_those_that_left(owners, here, where, tolerance)
+            candidates = distinct([*listed, *kept])
+            yield Ruling(where, tuple(candidates), tuple(kept))
 
 
 def _owners(candidates: Iterable[Claim], kind: ChargeClass) -> list[Claim]:
@@ -108,6 +129,31 @@ def _owners(candidates: Iterable[Claim], kind: ChargeClass) -> list[Claim]:
         # Only an owner shadows: who is shadowed itself must not take away what then nobody counts.
         if not any(shadows(owner.scope, claim.scope) for owner in owners):
             owners.append(claim)
+    return owners
+
+
+def _with_those_that_left(
+    owners: list[Claim], here: Sequence[Voice], where: Where, tolerance: Decimal
+) -> list[Claim]:
+    """Add to the owners who left the settings and is not replaced there.
+
+    It is replaced by who reports that class of charge, and that type where it is no usage. But of what only it
+    saw all of, a smaller part is no replacement: then it counts still, in their place.
+    """
+    said = [voice for voice in here if voice.charge_type == where[2]]
+    bring = {voice.claim for voice in said}
+    left = [claim for claim in bring if not claim.listed]
+    for claim in sorted(left, key=lambda claim: _rank(claim, where[0])):
+        rivals = [owner for owner in owners if owner in bring and shadows(owner.scope, claim.scope)]
+        if not rivals:
+            owners = [*owners, claim]
+        elif where[0] is ChargeClass.OTHER and all(sees_more(claim.scope, rival.scope) for rival in rivals):
+            cell = [voice for voice in said if voice.where == where]
+            own, theirs = (
+                absolute_of(voice for voice in cell if voice.claim in claims) for claims in ([claim], rivals)
+            )
+            if own > theirs and not near(own, theirs, own, tolerance):
+                owners = [*(owner for owner in owners if owner not in rivals), claim]
     return owners
 
 
@@ -122,15 +168,15 @@ def _rank(claim: Claim, kind: ChargeClass) -> tuple[bool, bool, int, str]:
 def _mask(keyed: pl.DataFrame, rulings: dict[str, list[Ruling]]) -> pl.Series:
     """Say of each row whether its scope owns its cell; what nobody contests is owned."""
     owners = [
-        (subscription, ruling.charge_class.value, ruling.group, claim.scope.lower_path, True)
+        (subscription, *ruling.where, claim.scope.lower_path, True)
         for subscription, cells in rulings.items()
         for ruling in cells
         for claim in ruling.owners
     ]
-    schema = {column: pl.String() for column in (*_OWNED, "scope")} | {"owned": pl.Boolean()}
-    found = keyed.select(*_OWNED, "scope").join(
+    schema = {column: pl.String() for column in _VOICE} | {"owned": pl.Boolean()}
+    found = keyed.select(_VOICE).join(
         pl.DataFrame(owners, schema=schema, orient="row"),
-        on=[*_OWNED, "scope"],
+        on=_VOICE,
         how="left",
         nulls_equal=True,
         maintain_order="left",

@@ -102,7 +102,9 @@ async def _publish(engine: Engine, run: Run, metric: str, day: date) -> None:
     if settled:
         standing.demand_history(engine.settings.container)
     claims = _claims(standing, engine.settings.settle)
-    owned = assign(beliefs.rows, claims, cost=COST_COLUMN[metric])
+    owned = assign(
+        beliefs.rows, claims, cost=COST_COLUMN[metric], tolerance=engine.settings.control_tolerance
+    )
     rows = beliefs.rows.filter(owned.owned)
     beliefs.demand_no_gap(left, rows, [claim.scope for claim in claims])
     partitions = lay_over(standing, ledger, described, rows, as_of=as_of, settled=settled)

@@ -94,6 +94,10 @@ async def sources(bench: Laptop, condition: pl.Expr) -> set[str]:
     return set(pl.concat(rows).filter(pl.col("x_ValidTo").is_null())["x_SourceScope"])
 
 
+def of(subscription: str) -> pl.Expr:
+    return pl.col("subscription") == subscription
+
+
 async def entries(bench: Laptop) -> dict[str, dict[str, Any]]:
     """Give what the first day's manifest says of each scope."""
     return {one["scope"]: one for one in (await bench.manifest("ActualCost", bench.tenant.days[0]))["scopes"]}
@@ -266,6 +270,59 @@ async def test_scope_that_left_the_settings_keeps_its_cost_until_another_reports
             assert await sources(bench, usage & (pl.col("subscription") == tenant.subscriptions[0])) == {
                 first
             }
+            assert every_charge_once(tenant) == await costs(bench)
+
+
+async def test_subscription_that_left_keeps_its_usage_where_a_profile_bought_something_for_it() -> None:
+    """A charge of another kind is no report of what the subscription used."""
+    tenant = a_tenant()
+    first, other = tenant.subscriptions[:2]
+    order = bought(tenant, other, 5, named=first)
+    for day in tenant.days:
+        tenant.put(day, NO_SUBSCRIPTION, [*tenant.charges(day, NO_SUBSCRIPTION), order])
+    _, profile = tenant.billing_profiles
+    async with laptop(tenant, COST_SCOPES=f"{tenant.subscription_scopes[0]},{profile}") as bench:
+        await bench.run()
+        published = await bench.totals()
+        assert {source.count("/billingprofiles/") for source in await sources(bench, of(first))} == {0, 1}
+
+        async with settings_of(bench, profile):
+            run = await bench.run()
+
+            assert (run.status, failures(run)) == (RunStatus.COMPLETE, [])
+            assert await bench.totals() == published
+
+
+async def test_profile_does_not_replace_the_purchases_of_another_in_an_account_that_left() -> None:
+    tenant = a_tenant()
+    profile, _ = tenant.billing_profiles
+    async with laptop(tenant, COST_SCOPES=f"{profile},{tenant.billing_account}") as bench:
+        await bench.run()
+        assert every_charge_once(tenant) == await costs(bench)
+
+        async with settings_of(bench, profile):
+            run = await bench.run()
+
+            assert (run.status, failures(run)) == (RunStatus.COMPLETE, [])
+            assert every_charge_once(tenant) == await costs(bench)
+
+
+async def test_cost_that_is_withdrawn_does_not_come_back_from_a_scope_that_left() -> None:
+    """GIVEN a subscription whose usage a billing account has taken over THEN its old reading counts no more."""
+    tenant = a_tenant()
+    first, account = tenant.subscription_scopes[0], tenant.billing_account
+    async with laptop(tenant, COST_SCOPES=f"{first},{account}") as bench:
+        await bench.run()
+        async with settings_of(bench, account):
+            await bench.run()
+            assert await sources(bench, of(tenant.subscriptions[0])) == {account.lower()}
+            for day in tenant.days:
+                tenant.put(day, tenant.subscriptions[0], ())
+
+            run = await bench.run()
+
+            assert (run.status, failures(run)) == (RunStatus.COMPLETE, [])
+            assert every_charge_once(tenant) == await costs(bench)
 
 
 async def test_scopes_that_disagree_are_told_with_both_figures_until_they_agree() -> None:

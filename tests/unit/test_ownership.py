@@ -1,9 +1,10 @@
 """Whose reading counts: the rule of the design, case by case, and what must hold for any set of scopes."""
 
+from collections import Counter
 from datetime import date
 from decimal import Decimal
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from shared.ledger.cells import ChargeClass
 from shared.ledger.columns import STAGED
+from shared.ledger.overlaps import shadows
 from shared.ledger.ownership import Assignment, Claim, Overlap, assign
 from shared.scopes import Scope
 
@@ -28,6 +30,7 @@ SECOND_TENANT = "/providers/Microsoft.Management/managementGroups/part"
 
 SCHEMA = {**STAGED, "x_SourceScope": pl.String()}
 DAY = date(2026, 5, 10)
+TOLERANCE = Decimal("1e-9")
 
 
 def row(
@@ -56,7 +59,9 @@ def decide(rows: list[dict[str, Any]], *claims: Claim | str) -> Assignment:
     said = [Claim(Scope.parse(claim)) if isinstance(claim, str) else claim for claim in claims]
     known = {claim.scope.lower_path for claim in said}
     rest = dict.fromkeys(path for path in frame["x_SourceScope"] if path.lower() not in known)
-    return assign(frame, [*said, *(Claim(Scope.parse(path)) for path in rest)], cost="BilledCost")
+    return assign(
+        frame, [*said, *(Claim(Scope.parse(path)) for path in rest)], cost="BilledCost", tolerance=TOLERANCE
+    )
 
 
 def owned(rows: list[dict[str, Any]], *claims: Claim | str) -> list[bool]:
@@ -204,7 +209,7 @@ def test_an_empty_reading_is_no_proof_of_zero() -> None:
 
     assert result.owned.to_list() == [True, True]
     assert result.overlaps == (Overlap(SUB, A, ChargeClass.USAGE, "USD", Decimal(3), Decimal(0), Decimal(7)),)
-    assert not result.overlaps[0].agrees(Decimal("1e-9"))
+    assert not result.overlaps[0].agrees(TOLERANCE)
 
 
 def test_an_empty_group_disagrees_with_the_subscription() -> None:
@@ -250,12 +255,68 @@ def test_a_scope_that_left_keeps_what_nobody_else_reports() -> None:
     assert owned(rows, lost(SUB)) == [True, True]
 
 
-@pytest.mark.parametrize("charge", ["Usage", "Purchase"])
-def test_a_scope_that_left_loses_to_any_that_is_there(charge: str) -> None:
-    """Whatever its width, and in every class of charge, once somebody reports that subscription."""
-    rows = [row(SUB), row(SUB, charge=charge), row(TENANT)]
+@pytest.mark.parametrize("there", [TENANT, ACCOUNT, GROUP])
+@pytest.mark.parametrize("charge", ["Usage", "UnusedReservation", "Refund", None])
+def test_a_scope_that_left_loses_to_any_that_is_there(charge: str | None, there: str) -> None:
+    """Whatever its width and its amount, once somebody reports charges of that kind."""
+    rows = [row(SUB, "9", charge=charge, group="web"), row(there, charge=charge, group="web")]
 
-    assert owned(rows, lost(SUB)) == [False, False, True]
+    assert owned(rows, lost(SUB)) == [False, True]
+
+
+@pytest.mark.parametrize(("kept", "brought"), [("Usage", "Purchase"), ("Purchase", "Usage"), ("Tax", None)])
+@pytest.mark.parametrize(("left", "there"), [(SUB, PROFILE), (ACCOUNT, SUB), (GROUP, SUB), (PROFILE, TENANT)])
+def test_a_charge_of_another_kind_replaces_nothing_of_a_scope_that_left(
+    left: str, there: str, kept: str, brought: str | None
+) -> None:
+    """GIVEN a profile that bought something for a subscription THEN the subscription's usage stays."""
+    rows = [row(left, charge=kept, group="web"), row(there, charge=brought, group="web")]
+
+    assert owned(rows, lost(left)) == [True, True]
+
+
+def test_a_profile_replaces_nothing_of_another_that_left() -> None:
+    rows = [row(PROFILE), row(SECOND_PROFILE)]
+
+    assert owned(rows, lost(PROFILE)) == [True, True]
+
+
+def test_a_subscription_without_rows_of_a_group_that_left_says_that_it_costs_nothing() -> None:
+    """It speaks for all its groups, in each kind of charge that it reports."""
+    rows = [row(GROUP, charge=charge, group="web") for charge in ("Usage", "Refund", "Tax")]
+    rows += [row(SUB, charge=charge, group="data") for charge in ("Usage", "Refund")]
+
+    assert owned(rows, lost(GROUP)) == [False, False, True, True, True]
+
+
+@pytest.mark.parametrize(("part", "counts"), [("4", False), ("4.999999999", True), ("5", True), ("6", True)])
+@pytest.mark.parametrize(
+    ("there", "sub", "charge"),
+    [(PROFILE, "none", "Purchase"), (PROFILE, "none", "Usage"), (SUB, A, "Refund"), (TENANT, A, "Refund")],
+)
+def test_a_part_is_no_replacement_of_the_whole_that_a_billing_scope_left(
+    there: str, sub: str, charge: str, part: str, *, counts: bool
+) -> None:
+    """GIVEN two profiles' purchases in an account that left THEN one profile's do not replace them."""
+    rows = [row(ACCOUNT, "5", sub=sub, charge=charge), row(there, part, sub=sub, charge=charge)]
+
+    assert owned(rows, lost(ACCOUNT)) == [not counts, counts]
+
+
+def test_the_parts_together_replace_the_whole_that_left() -> None:
+    """In each currency by itself: what is there in one is no replacement in another."""
+    rows = [row(ACCOUNT, "5", sub="none", currency=currency) for currency in ("USD", "EUR")]
+    rows += [row(PROFILE, "3", sub="none"), row(SECOND_PROFILE, "2", sub="none")]
+
+    assert owned(rows, lost(ACCOUNT)) == [False, True, True, True]
+
+
+def test_a_scope_that_left_disagrees_with_nobody() -> None:
+    """It is not asked any more, so nothing could put that right."""
+    result = decide([row(SUB, "5"), row(TENANT, "4")], lost(SUB))
+
+    assert result.owned.to_list() == [False, True]
+    assert result.overlaps == ()
 
 
 def test_a_group_that_is_there_does_not_take_the_whole_subscription() -> None:
@@ -318,7 +379,7 @@ def test_a_type_of_charge_that_the_owner_does_not_see_is_a_disagreement() -> Non
     (overlap,) = decide(rows).overlaps
 
     assert (overlap.scope, overlap.owner_total, overlap.shadowed_total) == (SUB, Decimal(0), Decimal(5))
-    assert not overlap.agrees(Decimal("1e-9"))
+    assert not overlap.agrees(TOLERANCE)
 
 
 @pytest.mark.parametrize(("part", "told"), [("4", False), ("5", True), ("6", True)])
@@ -335,7 +396,7 @@ def test_a_part_may_be_smaller_than_the_whole_and_never_larger(
     overlaps = decide(rows).overlaps
 
     assert [overlap.scope for overlap in overlaps] == ([narrow] if told else [])
-    assert all(overlap.agrees(Decimal("1e-9")) == (part == "5") for overlap in overlaps)
+    assert all(overlap.agrees(TOLERANCE) == (part == "5") for overlap in overlaps)
 
 
 def test_a_billing_scope_is_compared_with_what_lies_inside_it() -> None:
@@ -361,7 +422,7 @@ def test_figures_agree_within_the_tolerance_and_a_floor(shadowed: str, *, agrees
     owner = Decimal("12345678901234567890.123456789012345678")
     overlap = Overlap("s", A, ChargeClass.USAGE, "USD", owner, Decimal(shadowed), Decimal(10**9))
 
-    assert overlap.agrees(Decimal("1e-9")) is agrees
+    assert overlap.agrees(TOLERANCE) is agrees
 
 
 def test_a_scope_is_the_same_in_any_case() -> None:
@@ -374,7 +435,7 @@ def test_a_scope_is_the_same_in_any_case() -> None:
 
 def test_rows_without_a_claim_are_refused() -> None:
     with pytest.raises(ValueError, match="without its claim"):
-        assign(pl.DataFrame([row(SUB)], schema=SCHEMA), [], cost="BilledCost")
+        assign(pl.DataFrame([row(SUB)], schema=SCHEMA), [], cost="BilledCost", tolerance=TOLERANCE)
 
 
 @pytest.mark.parametrize("claims", [(), (SUB,), (SUB, GROUP, TENANT)])
@@ -387,6 +448,7 @@ def test_a_day_without_rows_has_no_owner(claims: tuple[str, ...]) -> None:
 
 
 PATHS = [GROUP, OTHER_GROUP, SUB, PROFILE, SECOND_PROFILE, ACCOUNT, OTHER_ACCOUNT, TENANT, SECOND_TENANT]
+TYPES = ["Usage", "Purchase", "Refund"]
 some_rows = st.lists(
     st.builds(
         lambda path, sub, charge, group: row(
@@ -394,7 +456,7 @@ some_rows = st.lists(
         ),
         st.sampled_from(PATHS),
         st.sampled_from([A, B, "none"]),
-        st.sampled_from(["Usage", "Purchase"]),
+        st.sampled_from(TYPES),
         st.sampled_from(["web", "data", "rest"]),
     ),
     max_size=25,
@@ -405,27 +467,119 @@ def contains(one: str, other: str) -> bool:
     return one != other and other.startswith(one)
 
 
+def cell_of(said: dict[str, Any]) -> tuple[str, str, str]:
+    """Subscription, usage or the type of another charge, and resource group where that has a scope."""
+    sub, path, charge = said["subscription_id"], said["x_SourceScope"], said["x_ChargeType"]
+    group = said["x_ResourceGroup"] if sub == A and said["x_ResourceGroup"] != "rest" else ""
+    group = {GROUP: "web", OTHER_GROUP: "data"}.get(path, group)
+    return sub, "usage" if charge == "Usage" and sub != "none" else f"other: {charge}", group
+
+
 @settings(deadline=None)
-@given(some_rows, st.sets(st.sampled_from(PATHS)), st.randoms(use_true_random=False))
+@given(
+    some_rows,
+    st.sets(st.sampled_from(PATHS)),
+    st.sets(st.sampled_from(PATHS)),
+    st.randoms(use_true_random=False),
+)
 def test_no_cost_counts_twice_and_none_is_lost(
-    rows: list[dict[str, Any]], unproven: set[str], random: Random
+    rows: list[dict[str, Any]], unproven: set[str], left: set[str], random: Random
 ) -> None:
-    """Every subscription and class that has rows has an owner; owners never see the same cost."""
-    claims = [failed(path) if path in unproven else Claim(Scope.parse(path)) for path in PATHS]
+    """Every subscription and class that has rows has an owner; owners never see the same cost.
+
+    Whatever was proven and whoever left. Of who left every kind of charge is there still, or somebody's who is
+    there and sees the same.
+    """
+    claims = [Claim(Scope.parse(path), path not in left, path not in unproven) for path in PATHS]
 
     mask = owned(rows, *claims)
 
-    owners: dict[tuple[str, str], set[str]] = {}
-    for each, counts in zip(rows, mask, strict=True):
-        usage = each["x_ChargeType"] == "Usage" and each["subscription_id"] != "none"
-        cell = (each["subscription_id"], "usage" if usage else "other")
-        owners.setdefault(cell, set()).update({each["x_SourceScope"]} if counts else ())
-    for paths in owners.values():
-        assert paths
-        wide = {path for path in paths if not path.startswith(SUB)}
+    said = {(*cell_of(each), each["x_SourceScope"]) for each in rows}
+    counts = {(*cell_of(each), each["x_SourceScope"]) for each, mine in zip(rows, mask, strict=True) if mine}
+    classes = {(sub, kind.split(":")[0]) for sub, kind, _, _ in said}
+    assert classes == {(sub, kind.split(":")[0]) for sub, kind, _, _ in counts}
+    for cell in {one[:3] for one in counts}:
+        owners = {one[3] for one in counts if one[:3] == cell}
+        wide = {path for path in owners if not path.startswith(SUB)}
         assert not any(contains(one, other) for one in wide for other in wide)
-        assert not {TENANT, SECOND_TENANT} <= paths
-        assert not (SUB in paths and wide)
+        assert not wide & {TENANT, SECOND_TENANT} or len(wide) == 1
+        assert not (SUB in owners and wide)
+    for sub, kind, _, path in said - counts:
+        rivals = {rival for *where, _, rival in said if where == [sub, kind] and rival != path}
+        assert path not in left or any(shadows(Scope.parse(rival), Scope.parse(path)) for rival in rivals)
     order = list(range(len(rows)))
     random.shuffle(order)
     assert owned([rows[place] for place in order], *claims) == [mask[place] for place in order]
+
+
+class Charge(NamedTuple):
+    """What something cost: who it names, its kind and group, and the profile that pays for it."""
+
+    sub: str
+    kind: str
+    group: str
+    payer: str
+
+    def is_seen_by(self, scope: str) -> bool:
+        """Purchases, and what names no subscription, only those see who are billed for them."""
+        if scope in (PROFILE, SECOND_PROFILE, ACCOUNT):
+            return contains(scope, self.payer) or scope == self.payer
+        if self.kind == "Purchase" or self.sub == "none":
+            return False
+        return scope == TENANT or (self.sub == A and scope in (SUB, f"{SUB}/resourceGroups/{self.group}"))
+
+
+def usage_of(sub: str, group: str, kind: str) -> Charge:
+    """Each subscription is paid for by one profile."""
+    return Charge(sub, kind, group, PROFILE if sub == A else SECOND_PROFILE)
+
+
+ASKED = [GROUP, SUB, PROFILE, SECOND_PROFILE, ACCOUNT, TENANT]
+groups = st.sampled_from(["Web", "data"])
+some_charges = st.lists(
+    st.one_of(
+        st.builds(usage_of, st.sampled_from([A, B]), groups, st.sampled_from(["Usage", "Refund"])),
+        st.builds(
+            Charge,
+            st.sampled_from([A, B, "none"]),
+            st.just("Purchase"),
+            groups,
+            st.sampled_from([PROFILE, SECOND_PROFILE]),
+        ),
+    ),
+    max_size=12,
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(some_charges, st.lists(st.sets(st.sampled_from(ASKED), min_size=1), min_size=2, max_size=4))
+def test_whoever_leaves_and_comes_each_charge_counts_once(
+    charges: list[Charge], lists: list[set[str]]
+) -> None:
+    """GIVEN scopes that see what they do by their nature THEN a charge that counted counts once, ever after.
+
+    Unless the scopes that are there disagree, which is told. Of a scope that left no more is left than what
+    counted of it.
+    """
+    counted: dict[str, set[int]] = {}
+    for asked in lists:
+        seen = {path: {n for n, one in enumerate(charges) if one.is_seen_by(path)} for path in asked}
+        seen = {path: numbers for path, numbers in counted.items() if path not in asked} | seen
+        claims = [Claim(Scope.parse(path), listed=path in asked) for path in seen]
+        said = [(path, n) for path, numbers in seen.items() for n in sorted(numbers)]
+        rows = [
+            row(path, str(n + 1), sub=charges[n].sub, charge=charges[n].kind, group=charges[n].group)
+            for path, n in said
+        ]
+
+        result = decide(rows, *claims)
+
+        counts = Counter(n for (_, n), mine in zip(said, result.owned, strict=True) if mine)
+        assert set(counts.values()) <= {1}
+        before: set[int] = set().union(*counted.values()) if counted else set()
+        if all(overlap.agrees(TOLERANCE) for overlap in result.overlaps):
+            assert set(counts) >= before.union(*(seen[path] for path in asked))
+        counted = {
+            path: {n for (teller, n), mine in zip(said, result.owned, strict=True) if mine and teller == path}
+            for path in seen
+        }
