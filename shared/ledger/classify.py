@@ -5,6 +5,7 @@ it by its x_RecordId. Several records of one x_RecordId can be legitimate twins,
 multiset: equal ones first, so that a twin that vanishes doesn't restate those that stay.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -51,7 +52,7 @@ def restate(
     at: datetime,
     settled: bool,
     published_before: bool,
-    reshaped_scopes: frozenset[str],
+    is_reshaped: Callable[[pl.DataFrame], pl.Series],
 ) -> Restatement:
     """Lay a reading over a partition; the current rows are then the reading's, as a multiset.
 
@@ -61,9 +62,8 @@ def restate(
         at: the time of the change, not before any time in the partition.
         settled: former versions stay as history; otherwise rows are replaced in place.
         published_before: with `settled`, what comes or changes now is an adjustment.
-        reshaped_scopes: scopes whose rows come in a new grouping; where a scope takes over rows that another
-            brought in another grouping, both. Their rows are never restated into each other and never an
-            adjustment by time.
+        is_reshaped: tells of rows, believed ones or the reading's, which of them come in a new grouping or are
+            replaced by one. These are never restated into each other and never an adjustment by time.
 
     Raises:
         ValueError: time would run backwards.
@@ -74,10 +74,11 @@ def restate(
         return Restatement(prior, counts, changed=False)
     history = prior.filter(pl.col("x_ValidTo").is_not_null())
     current = prior.filter(pl.col("x_ValidTo").is_null()).with_row_index("old")
-    reading = new.with_row_index("new")
-    equal, changed = _pair_up(current, reading, reshaped_scopes)
+    current = current.with_columns(is_reshaped(current).alias("reshaped"))
+    reading = new.with_row_index("new").with_columns(is_reshaped(new).alias("reshaped"))
+    equal, changed = _pair_up(current, reading)
 
-    reshaped = pl.col("x_SourceScope").is_in(list(reshaped_scopes))
+    reshaped = pl.col("reshaped")
     gone = current.join(equal, on="old", how="anti").with_columns(
         x_ValidTo=pl.lit(at, dtype=TIMESTAMP),
         x_Ended=_word(reshaped, _among("old", changed), RETRACTED),
@@ -125,16 +126,14 @@ def _demand_forward(prior: pl.DataFrame, at: datetime) -> None:
         raise ValueError(f"a change at {at} would precede one already in the partition, at {latest}")
 
 
-def _pair_up(
-    current: pl.DataFrame, reading: pl.DataFrame, reshaped_scopes: frozenset[str]
-) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _pair_up(current: pl.DataFrame, reading: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Match rows (`old`, `new`): first the equal ones, then those whose content changed."""
     if current.is_empty() or reading.is_empty():
         nothing = pl.DataFrame(schema={"old": current.schema["old"], "new": reading.schema["new"]})
         return nothing, nothing
     old, new = _matchable(current, "old"), _matchable(reading, "new")
     equal, old, new = _pair_in_turn(old, new, _EQUAL)
-    same_shape = ~pl.col("x_SourceScope").is_in(list(reshaped_scopes))
+    same_shape = ~pl.col("reshaped")
     changed, _, _ = _pair_in_turn(old.filter(same_shape), new.filter(same_shape), _CHANGED)
     return equal, changed
 
@@ -143,7 +142,7 @@ def _matchable(rows: pl.DataFrame, number: str) -> pl.DataFrame:
     """What matching needs of each row, in an order that depends on the rows alone: earlier beliefs first."""
     believed = [column for column in BOOKKEEPING if column in rows.columns]
     return (
-        rows.select(number, "x_RecordId", *believed)
+        rows.select(number, "x_RecordId", "reshaped", *believed)
         .with_columns(hashing.content(rows, _CONTENT))
         .sort("content", *believed, nulls_last=True, maintain_order=True)
     )

@@ -1,16 +1,19 @@
 """A day's ledger partitions: as they lie there, as they should be, and how the change is written."""
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import polars as pl
 
 from shared.days import PublishedFile
+from shared.ledger.cells import CELL, with_cells
 from shared.ledger.classify import NEW, RESHAPED, RETRACTED, Restatement, restate
 from shared.ledger.columns import LEDGER, PAYLOAD
 from shared.ledger.files import Listing, PublishedFiles, ledger_path
 from shared.ledger.standing import Standing
+from shared.scopes import Scope
 
 _CURRENT = pl.col("x_ValidTo").is_null()
 
@@ -68,7 +71,7 @@ def lay_over(
             at=as_of,
             settled=settled,
             published_before=standing.had_reading,
-            reshaped_scopes=_reshaped(standing, prior, new),
+            is_reshaped=_reshaped(standing, subscription, prior, new),
         )
         partitions.append(Partition(subscription, described.get(subscription), prior, restated))
     return partitions
@@ -111,23 +114,54 @@ def current(partitions: Sequence[Partition]) -> pl.DataFrame:
     return pl.concat(frames)
 
 
-def _reshaped(standing: Standing, prior: pl.DataFrame, new: pl.DataFrame) -> frozenset[str]:
-    """Name the scopes whose rows come in another shape than those they stand for now.
+def _reshaped(
+    standing: Standing, subscription: str, prior: pl.DataFrame, new: pl.DataFrame
+) -> Callable[[pl.DataFrame], pl.Series]:
+    """Tell which rows of a partition come in another shape than those they stand for now, or went for such.
 
-    Where a scope takes over what another brought in another shape, both are named.
+    Cell by cell: where a scope takes a cell over from another that brought it in another shape, the rows of both,
+    whatever else either keeps or had there.
     """
+    scopes = [Scope.parse(pointer.scope) for pointer in standing.pointers.values()]
+
+    def cells(rows: pl.DataFrame) -> pl.DataFrame:
+        said = rows.select("x_ChargeType", "x_ResourceGroup", "x_SourceScope")
+        said = said.with_columns(subscription_id=pl.lit(subscription))
+        return with_cells(said, scopes).select(*CELL, "scope")
+
+    old, now = (_scopes_by_cell(cells(rows)) for rows in (prior.filter(_CURRENT), new))
+    changed = [(*cell, path) for cell in old for path in _changed(standing, old[cell], now.get(cell, set()))]
+    schema = dict.fromkeys((*CELL, "scope"), pl.String())
+    reshaped = pl.DataFrame(changed, schema=schema, orient="row").with_columns(reshaped=True)
+
+    def is_reshaped(rows: pl.DataFrame) -> pl.Series:
+        found = cells(rows).join(
+            reshaped, on=[*CELL, "scope"], how="left", nulls_equal=True, maintain_order="left"
+        )
+        return found["reshaped"].fill_null(value=False)
+
+    return is_reshaped
+
+
+def _scopes_by_cell(cells: pl.DataFrame) -> dict[tuple[str | None, ...], set[str]]:
+    result: dict[tuple[str | None, ...], set[str]] = defaultdict(set)
+    for *cell, path in cells.unique(maintain_order=True).iter_rows():
+        result[tuple(cell)].add(path)
+    return result
+
+
+def _changed(standing: Standing, old_scopes: set[str], new_scopes: set[str]) -> set[str]:
+    """Name the scopes of a cell whose rows are in another shape than before, or give way to such or replace such."""
     if standing.publication is None:
-        return frozenset()
+        return set()
     before = {path: shape for path, _, shape, _ in standing.publication.view.values() if shape}
     now = {
         pointer.scope.lower(): pointer.reading.shape
         for pointer in standing.pointers.values()
         if pointer.reading is not None
     }
-    old_scopes = set(prior.filter(_CURRENT)["x_SourceScope"].unique())
-    new_scopes = set(new["x_SourceScope"].unique())
     changed = {scope for scope in old_scopes & new_scopes if before.get(scope) != now.get(scope)}
     for left in old_scopes - new_scopes:
         takers = {scope for scope in new_scopes - old_scopes if now.get(scope) != before.get(left)}
         changed |= takers | ({left} if takers else set())
-    return frozenset(changed)
+    return changed

@@ -94,6 +94,18 @@ async def sources(bench: Laptop, condition: pl.Expr) -> set[str]:
     return set(pl.concat(rows).filter(pl.col("x_ValidTo").is_null())["x_SourceScope"])
 
 
+async def usage_of(bench: Laptop, subscription: str) -> set[tuple[Any, ...]]:
+    """Give the whole history of a subscription's usage as (scope, why it came, why it went, adjustment)."""
+    days = [await bench.ledger("ActualCost", day) for day in bench.tenant.days]
+    rows = pl.concat(days).filter(of(subscription) & (pl.col("x_ChargeType") == "Usage"))
+    return set(rows.select("x_SourceScope", "x_Change", "x_Ended", "x_IsAdjustment").iter_rows())
+
+
+def handed_over(loser: str, taker: str) -> set[tuple[Any, ...]]:
+    """Give the history of settled usage that a scope has taken over: nobody's cost changed."""
+    return {(loser.lower(), "new", "reshaped", False), (taker.lower(), "reshaped", None, False)}
+
+
 def of(subscription: str) -> pl.Expr:
     return pl.col("subscription") == subscription
 
@@ -261,6 +273,9 @@ async def test_scope_that_left_the_settings_keeps_its_cost_until_another_reports
             assert (run.status, failures(run)) == (RunStatus.COMPLETE, [])
             assert first not in await sources(bench, pl.lit(value=True))
             assert every_charge_once(tenant) == await costs(bench)
+            assert await usage_of(bench, tenant.subscriptions[0]) == handed_over(
+                first, tenant.billing_account
+            )
 
         # WHEN that one leaves and the first is back THEN purchases that nobody reports now stay as well
         async with settings_of(bench, first, second, third):
@@ -271,6 +286,29 @@ async def test_scope_that_left_the_settings_keeps_its_cost_until_another_reports
                 first
             }
             assert every_charge_once(tenant) == await costs(bench)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(("first", "account"), ("account",)), (("account",), ("first", "account"))]
+)
+async def test_settled_usage_that_changes_hands_is_reshaped_and_no_adjustment(
+    before: tuple[str, ...], after: tuple[str, ...]
+) -> None:
+    """Also beside a billing account, which has rows there before and after: the purchases are its own."""
+    tenant = a_tenant()
+    own, *others = tenant.subscription_scopes
+    paths = {"first": own, "account": tenant.billing_account}
+    lists = [[*others, *(paths[name] for name in names)] for names in (before, after)]
+    async with laptop(tenant, COST_SCOPES=",".join(lists[0])) as bench:
+        await bench.run()
+        async with settings_of(bench, *lists[1]):
+            run = await bench.run()
+
+            assert (run.status, failures(run)) == (RunStatus.COMPLETE, [])
+            assert every_charge_once(tenant) == await costs(bench)
+            assert await usage_of(bench, tenant.subscriptions[0]) == handed_over(
+                paths[before[0]], paths[after[0]]
+            )
 
 
 async def test_subscription_that_left_keeps_its_usage_where_a_profile_bought_something_for_it() -> None:
@@ -323,6 +361,24 @@ async def test_cost_that_is_withdrawn_does_not_come_back_from_a_scope_that_left(
 
             assert (run.status, failures(run)) == (RunStatus.COMPLETE, [])
             assert every_charge_once(tenant) == await costs(bench)
+
+
+async def test_usage_of_a_resource_group_that_comes_to_the_settings_is_reshaped_alone() -> None:
+    """The rest of the subscription's usage stays with the account as it is."""
+    tenant = a_tenant()
+    own, account = tenant.subscriptions[0], tenant.billing_account
+    said = [charge.line.dimensions for charge in tenant.charges(tenant.days[0], own)]
+    group = min(str(one["ResourceGroupName"]) for one in said if one["ChargeType"] == "Usage")
+    narrow = f"{tenant.subscription_scopes[0]}/resourceGroups/{group}"
+    async with laptop(tenant, COST_SCOPES=account) as bench:
+        await bench.run()
+        async with settings_of(bench, narrow, account):
+            run = await bench.run()
+
+            assert (run.status, failures(run)) == (RunStatus.COMPLETE, [])
+            assert every_charge_once(tenant) == await costs(bench)
+            stays = {(account.lower(), "new", None, False)}
+            assert await usage_of(bench, own) == handed_over(account, narrow) | stays
 
 
 async def test_scopes_that_disagree_are_told_with_both_figures_until_they_agree() -> None:

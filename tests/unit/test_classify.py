@@ -59,7 +59,7 @@ def lay(
         at=at,
         settled=settled,
         published_before=published_before,
-        reshaped_scopes=frozenset(reshaped),
+        is_reshaped=lambda rows: rows["x_SourceScope"].is_in(list(reshaped)),
     )
 
 
@@ -269,7 +269,12 @@ def test_a_changed_attribute_is_a_restatement() -> None:
     filled = reading(Said()).with_columns(InvoiceId=pl.lit("I-1"))
 
     result = restate(
-        prior, filled, at=LATER, settled=True, published_before=True, reshaped_scopes=frozenset()
+        prior,
+        filled,
+        at=LATER,
+        settled=True,
+        published_before=True,
+        is_reshaped=lambda rows: rows["x_SourceScope"].is_in([]),
     )
 
     assert counts(result) == {"restated": 1}
