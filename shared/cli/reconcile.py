@@ -63,6 +63,7 @@ def describe(finding: Finding) -> dict[str, Any]:
                 "reason": suspect.reason,
                 "amount": _amount(suspect.amount),
                 "subscriptions": {name: text(share) for name, share in suspect.subscriptions},
+                "kept_by": list(suspect.kept_by),
             }
             for suspect in finding.suspects
         ],

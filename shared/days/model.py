@@ -135,10 +135,11 @@ class Publication:
     """What was last published of a day. `view` maps a scope key to its (path, digest, shape, state).
 
     `listed` are the keys of the scope list and `scopes_at` dates it; `as_of` is the latest time that stands in
-    the day's ledger; `disagrees` names shadowed scopes that see another cost, with both figures; `owned` says, by
-    scope key, what counted of each. `unfinished` is set where a later publisher gave up half-way: the day must be
-    published again. `aside` names the blob in which it put the rows of the partitions of the subscriptions
-    `aside_of`, before it changed them.
+    the day's ledger; `disagrees` names shadowed scopes that see another cost, with both figures; `alike`, by the
+    path of a billing scope in lower case, the subscriptions whose usage it sees to the same amount though the rows
+    of others count; `owned` says, by scope key, what counted of each. `unfinished` is set where a later publisher
+    gave up half-way: the day must be published again. `aside` names the blob in which it put the rows of the
+    partitions of the subscriptions `aside_of`, before it changed them.
     """
 
     metric: str
@@ -152,6 +153,7 @@ class Publication:
     published_at: datetime
     files: tuple[PublishedFile, ...] = ()
     disagrees: Mapping[str, str] = field(default_factory=dict)
+    alike: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     owned: Mapping[str, Owned] = field(default_factory=dict)
     manifest_etag: str = ""
     unfinished: bool = False

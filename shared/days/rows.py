@@ -18,6 +18,8 @@ T = TypeVar("T")
 
 TABLE = "CostDays"
 PUBLICATION = "publication"
+_PUBLISHED: Final = ("view", "listed", "disagrees", "alike", "owned", "totals", "files", "aside_of")
+"""What is packed into a publication's row."""
 SCOPE: Final = "scope|"
 STATUSES: Final = frozenset({"reconciled", "incomplete", "unreconciled"})
 """The manifest's words."""
@@ -97,6 +99,7 @@ def publication_row(publication: Publication) -> Row:
     values.update(pack_json("totals", msgspec.to_builtins(publication.totals)))
     values.update(pack_json("listed", publication.listed))
     values.update(pack_json("disagrees", dict(publication.disagrees)))
+    values.update(pack_json("alike", dict(publication.alike)))
     values.update(pack_json("owned", msgspec.to_builtins(publication.owned)))
     values.update(pack_json("files", msgspec.to_builtins(publication.files)))
     values.update(pack_json("aside_of", publication.aside_of))
@@ -118,18 +121,14 @@ def read_publication(row: Row) -> Publication:
         "view": unpack_json("view", row.values, dict[str, tuple[str, str, str, str]]),
         "listed": unpack_json("listed", row.values, tuple[str, ...]),
         "disagrees": unpack_json("disagrees", row.values, dict[str, str]),
+        "alike": unpack_json("alike", row.values, dict[str, tuple[str, ...]]),
         "owned": unpack_json("owned", row.values, dict[str, Owned]),
         "totals": unpack_json("totals", row.values, dict[str, Decimal]),
         "files": unpack_json("files", row.values, tuple[PublishedFile, ...]),
         "aside_of": unpack_json("aside_of", row.values, tuple[str, ...]),
         "etag": row.etag,
     }
-    publication = converted(
-        Publication,
-        row.values,
-        told,
-        packed=("view", "listed", "disagrees", "owned", "totals", "files", "aside_of"),
-    )
+    publication = converted(Publication, row.values, told, packed=_PUBLISHED)
     demand(publication.status in STATUSES, "status", publication.status)
     demand(publication.view.keys() >= set(publication.listed), "listed", publication.listed)
     _demand_finite("totals", publication.totals)

@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 
 from shared.days import Pointer, Publication, ScopeState
-from shared.ledger.ownership import Assignment
+from shared.ledger.ownership import Assignment, ChargeClass
 from shared.normalise.exact import text
 from shared.runs import ListedScope
+from shared.scopes import Scope
 
 VERSION = 1
 RECONCILED, INCOMPLETE, UNRECONCILED = "reconciled", "incomplete", "unreconciled"
@@ -76,6 +77,22 @@ def disagreements(owned: Assignment, tolerance: Decimal) -> dict[str, str]:
                 f"{overlap.currency}, the owner {overlap.owner_total:f}"
             )
     return {scope: f"Disagrees: {'; '.join(parts[:5])}" for scope, parts in found.items()}
+
+
+def alike(owned: Assignment, tolerance: Decimal) -> dict[str, tuple[str, ...]]:
+    """Name the subscriptions whose usage a billing scope sees as those do whose rows count, by its lower-case path.
+
+    The rows that count are then what the scope's own bill is about, though they bear another's name.
+    """
+    agrees: dict[tuple[str, str], bool] = {}
+    for overlap in owned.overlaps:
+        if overlap.charge_class is ChargeClass.USAGE and Scope.parse(overlap.scope).is_billing:
+            seen = (overlap.scope.lower(), overlap.subscription_id)
+            agrees[seen] = agrees.get(seen, True) and overlap.agrees(tolerance)
+    found: dict[str, tuple[str, ...]] = {}
+    for scope, subscription in sorted(seen for seen, both in agrees.items() if both):
+        found[scope] = (*found.get(scope, ()), subscription)
+    return found
 
 
 def _scope(pointer: Pointer, shadowed: Mapping[str, Decimal], disagrees: Mapping[str, str]) -> dict[str, Any]:

@@ -14,12 +14,12 @@ import polars as pl
 from shared.days import Owned, Publication, PublishedFile
 from shared.engine import Engine
 from shared.events import DAY_PUBLISHED, DAY_UNCHANGED, PUBLISH_RACE_LOST, emit
-from shared.ledger.believed import believed, lasting, owned_of
+from shared.ledger.believed import Believed, believed, lasting, owned_of
 from shared.ledger.columns import COST_COLUMN
 from shared.ledger.daily import TotalError, daily
 from shared.ledger.files import PublishedFiles, daily_path, manifest_path
-from shared.ledger.manifest import disagreements, manifest, status_of
-from shared.ledger.ownership import Claim, assign
+from shared.ledger.manifest import alike, disagreements, manifest, status_of
+from shared.ledger.ownership import Assignment, Claim, assign
 from shared.ledger.partitions import Partition, current, lay_over, write
 from shared.ledger.put_aside import forget, left_by_publication, put_aside
 from shared.ledger.standing import Standing, ledger_of, stand
@@ -125,6 +125,7 @@ async def _publish(engine: Engine, run: Run, metric: str, day: date) -> None:
         published_at=engine.clock(),
         files=tuple(written),
         disagrees=disagreements(owned, engine.settings.control_tolerance),
+        alike=_alike(standing, beliefs, owned, engine.settings.control_tolerance),
         owned=_owned(standing, rows),
         etag=None if before is None else before.etag,
     )
@@ -170,6 +171,16 @@ def _claims(standing: Standing, settle: timedelta) -> list[Claim]:
         for pointer in standing.pointers.values()
         if pointer.reading is not None
     ]
+
+
+def _alike(
+    standing: Standing, beliefs: Believed, owned: Assignment, tolerance: Decimal
+) -> dict[str, tuple[str, ...]]:
+    """Name what billing scopes see alike; of one whose shadowed rows are gone, what it saw while they were there."""
+    before = {} if standing.publication is None else standing.publication.alike
+    kept = {scope: seen for scope, seen in before.items() if scope in beliefs.partial}
+    now = {scope: seen for scope, seen in alike(owned, tolerance).items() if scope not in beliefs.partial}
+    return {**kept, **now}
 
 
 def _owned(standing: Standing, rows: pl.DataFrame) -> dict[str, Owned]:

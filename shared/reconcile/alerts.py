@@ -217,4 +217,5 @@ def described(suspect: Suspect) -> str:
     """Say in one line which day may explain a mismatch, why, and whose cost it is."""
     amount = "" if suspect.amount is None else f" {suspect.amount:f}"
     shares = ", ".join(f"{name} {share:f}" for name, share in suspect.subscriptions)
-    return f"{suspect.day} {suspect.reason}{amount}" + (f" ({shares})" if shares else "")
+    kept_by = f", kept by {' and '.join(suspect.kept_by)}" if suspect.kept_by else ""
+    return f"{suspect.day} {suspect.reason}{amount}" + (f" ({shares}{kept_by})" if shares else "")

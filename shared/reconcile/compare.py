@@ -49,13 +49,15 @@ class Suspect:
     """A day that may explain a mismatch: why, how much of its cost is in question, and whose it is.
 
     `amount` is by how much the day changed where that is the reason, the day's cost otherwise; None where nothing
-    is known of it. `subscriptions` are the largest shares of it.
+    is known of it. `subscriptions` are the largest shares of it, `kept_by` the other scopes under whose names the
+    ledger keeps their rows.
     """
 
     day: date
     reason: str
     amount: Decimal | None
     subscriptions: tuple[tuple[str, Decimal], ...] = ()
+    kept_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

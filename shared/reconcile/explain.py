@@ -2,11 +2,15 @@
 
 In this order: days whose reading is in doubt (the last attempt failed, or other scopes see another cost), days
 that were last read before the period's costs were final, days that changed after the invoice was issued, and then
-the days that cost most. The subscriptions are those of the rows that the ledger keeps of this scope: what another
-scope owns is not among them.
+the days that cost most.
+
+The subscriptions are those of the rows that are of the bill for certain: the billed scope's own, those of scopes
+that lie below it, and the usage that others own and that it sees to the same amount (a publication's `alike`).
+What else others own is not among them: nobody knows who pays for it.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 
@@ -16,10 +20,13 @@ from shared.days import Day, Pointer, ScopeState
 from shared.engine import Engine
 from shared.ledger.columns import COST_COLUMN
 from shared.ledger.files import Listing, PublishedFiles, lying, published
+from shared.ledger.overlaps import shadows
+from shared.ledger.ownership import ChargeClass, charge_class
 from shared.normalise.decimals import money_sum
 from shared.normalise.exact import minus, total
 from shared.reconcile.compare import Finding, Suspect
 from shared.reconcile.periods import CHANGES_FOR, Period
+from shared.scopes import Scope
 from shared.storage.errors import Conflict
 from shared.versions import UnreadableError, tell
 
@@ -35,22 +42,38 @@ MOST_SUBSCRIPTIONS = 3
 _COST = COST_COLUMN[METRIC]
 
 
+@dataclass(frozen=True, slots=True)
+class _Shares:
+    """What the ledger keeps of a bill's day, by subscription: its cost, by how much it changed, who said it."""
+
+    now: Mapping[str, Decimal]
+    changed: Mapping[str, Decimal]
+    kept_by: Mapping[str, tuple[str, ...]]
+
+    def laid_on(self, suspect: Suspect, shares: Mapping[str, Decimal]) -> Suspect:
+        """Say of a suspect whose cost it is, by the largest of some shares."""
+        largest = sorted(shares.items(), key=lambda share: (-abs(share[1]), share[0]))
+        named = tuple(share for share in largest if share[1])[:MOST_SUBSCRIPTIONS]
+        keepers = sorted({scope for name, _ in named for scope in self.kept_by[name]})
+        return replace(suspect, subscriptions=named, kept_by=tuple(keepers))
+
+
 async def explain(engine: Engine, finding: Finding, key: str) -> tuple[Suspect, ...]:
     """Name the days that may explain a mismatch, the likeliest first; `key` is the scope's."""
     period, currency = finding.period, finding.currency or ""
     known = await engine.days.days(METRIC, period.first, period.last, refused=lambda _, error: tell(error))
     costs = {day: _cost(known.get(day), key, currency) for day in period.days}
     named: dict[date, Suspect] = {}
-    shares: dict[date, Mapping[str, Decimal]] = {}
+    shares: dict[date, _Shares] = {}
     for day, reason in _doubtful(known, key, finding.scope, period):
         named.setdefault(day, Suspect(day, reason, costs[day]))
     lies = await lying(engine.storage.blobs, engine.settings.container, METRIC, period.first, period.last)
     for day in period.days:
         listing = Listing(published(lies.get(day, {}), METRIC, day))
-        shares[day], changed = await _shares(engine, finding, day, listing)
-        moved = total(changed.values())
+        shares[day] = await _shares(engine, finding, day, listing, known.get(day))
+        changed = shares[day].changed
         if any(changed.values()) and day not in named:
-            named[day] = Suspect(day, CHANGED, moved, _largest(changed))
+            named[day] = shares[day].laid_on(Suspect(day, CHANGED, total(changed.values())), changed)
     largest = sorted(period.days, key=lambda day: abs(costs[day] or Decimal(0)), reverse=True)
     for day in [day for day in largest if day not in named and costs[day]][:MOST_LARGEST]:
         named[day] = Suspect(day, LARGEST, costs[day])
@@ -58,7 +81,10 @@ async def explain(engine: Engine, finding: Finding, key: str) -> tuple[Suspect, 
     found = sorted(
         named.values(), key=lambda one: (order.get(one.reason, 0), -abs(one.amount or Decimal(0)), one.day)
     )
-    return tuple(one if one.subscriptions else _shared(one, shares[one.day]) for one in found[:MOST_DAYS])
+    return tuple(
+        one if one.subscriptions else shares[one.day].laid_on(one, shares[one.day].now)
+        for one in found[:MOST_DAYS]
+    )
 
 
 def _doubtful(known: Mapping[date, Day], key: str, scope: str, period: Period) -> Iterator[tuple[date, str]]:
@@ -92,24 +118,38 @@ def _cost(known: Day | None, key: str, currency: str) -> Decimal | None:
 
 
 async def _shares(
-    engine: Engine, finding: Finding, day: date, listing: Listing
-) -> tuple[dict[str, Decimal], dict[str, Decimal]]:
-    """Give what the ledger keeps of a scope's day, by subscription: its cost now, and by how much it changed.
+    engine: Engine, finding: Finding, day: date, listing: Listing, known: Day | None
+) -> _Shares:
+    """Add up what the ledger keeps of a bill's day.
 
     A day that was read for the first time after the invoice changed by nothing that anybody could know of.
     """
-    own = await _own_rows(engine, finding, day, listing)
-    now = {name: _sum(rows.filter(pl.col("x_ValidTo").is_null())) for name, rows in own.items()}
+    of_bill = await _rows_of_bill(engine, finding, day, listing, known)
+    now = {name: _sum(rows.filter(pl.col("x_ValidTo").is_null())) for name, rows in of_bill.items()}
     issued = finding.issued
-    if issued is None or not any(len(_believed_then(rows, issued)) for rows in own.values()):
-        return now, {}
-    return now, {name: _changed(rows, issued) for name, rows in own.items()}
+    known_then = issued is not None and any(len(_believed_then(rows, issued)) for rows in of_bill.values())
+    changed = (
+        {name: _changed(rows, issued) for name, rows in of_bill.items()}
+        if issued is not None and known_then
+        else {}
+    )
+    own = finding.scope.lower()
+    kept_by = {
+        name: tuple(scope for scope in rows["x_SourceScope"].unique() if scope != own)
+        for name, rows in of_bill.items()
+    }
+    return _Shares(now, changed, kept_by)
 
 
-async def _own_rows(engine: Engine, finding: Finding, day: date, listing: Listing) -> dict[str, pl.DataFrame]:
-    """Read the rows of a day that the ledger keeps of a scope in the finding's currency, by subscription."""
+async def _rows_of_bill(
+    engine: Engine, finding: Finding, day: date, listing: Listing, known: Day | None
+) -> dict[str, pl.DataFrame]:
+    """Read the ledger's rows of a day that are of a bill for certain, in its currency, by subscription."""
+    scope = Scope.parse(finding.scope)
+    publication = None if known is None else known.publication
+    alike = () if publication is None else publication.alike.get(scope.lower_path, ())
     files = PublishedFiles(engine.storage.blobs, engine.settings.container)
-    own: dict[str, pl.DataFrame] = {}
+    found: dict[str, pl.DataFrame] = {}
     for subscription, path in listing.partitions(METRIC, day).items():
         try:
             frame, _ = await files.read(listing, path)
@@ -119,32 +159,36 @@ async def _own_rows(engine: Engine, finding: Finding, day: date, listing: Listin
         except UnreadableError as error:
             tell(error)
             continue
-        own[subscription] = frame.filter(
-            pl.col("x_SourceScope") == finding.scope.lower(), pl.col("BillingCurrency") == finding.currency
+        rows = frame.filter(pl.col("BillingCurrency") == finding.currency).with_columns(
+            subscription_id=pl.lit(subscription)
         )
-    return own
+        found[subscription] = rows.filter(_is_of_bill(scope, rows, seen_alike=subscription in alike))
+    return found
 
 
-def _changed(own: pl.DataFrame, issued: date) -> Decimal:
+def _is_of_bill(scope: Scope, rows: pl.DataFrame, *, seen_alike: bool) -> pl.Expr:
+    sources = [Scope.parse(path) for path in rows["x_SourceScope"].unique()]
+    inside = [one.lower_path for one in sources if one == scope or scope.contains(one)]
+    certain = pl.col("x_SourceScope").is_in(inside)
+    if not seen_alike:
+        return certain
+    # Of a billing scope beside this one the rows are on another bill.
+    beside = [one.lower_path for one in sources if not shadows(one, scope)]
+    usage = charge_class() == ChargeClass.USAGE.value
+    return certain | (usage & ~pl.col("x_SourceScope").is_in(beside))
+
+
+def _changed(rows: pl.DataFrame, issued: date) -> Decimal:
     """Tell by how much rows moved after a day: what is believed now less what was believed then."""
-    believed = _believed_then(own, issued)
-    return minus(_sum(own.filter(pl.col("x_ValidTo").is_null())), _sum(believed))
+    believed = _believed_then(rows, issued)
+    return minus(_sum(rows.filter(pl.col("x_ValidTo").is_null())), _sum(believed))
 
 
-def _believed_then(own: pl.DataFrame, issued: date) -> pl.DataFrame:
+def _believed_then(rows: pl.DataFrame, issued: date) -> pl.DataFrame:
     ended_later = pl.col("x_ValidTo").is_null() | (pl.col("x_ValidTo").dt.date() > issued)
-    return own.filter(pl.col("x_ValidFrom").dt.date() <= issued, ended_later)
+    return rows.filter(pl.col("x_ValidFrom").dt.date() <= issued, ended_later)
 
 
 def _sum(rows: pl.DataFrame) -> Decimal:
     found: Decimal | None = rows.select(money_sum(_COST)).item() if len(rows) else None
     return Decimal(0) if found is None else found
-
-
-def _largest(shares: Mapping[str, Decimal]) -> tuple[tuple[str, Decimal], ...]:
-    found = sorted(shares.items(), key=lambda share: (-abs(share[1]), share[0]))
-    return tuple(share for share in found if share[1])[:MOST_SUBSCRIPTIONS]
-
-
-def _shared(suspect: Suspect, shares: Mapping[str, Decimal]) -> Suspect:
-    return Suspect(suspect.day, suspect.reason, suspect.amount, _largest(shares))

@@ -13,6 +13,7 @@ import pytest
 from infra.local.simulator import NO_SUBSCRIPTION, Charge, Line, Metric, Tenant, restate
 from infra.local.simulator.charges import exact_sum
 from shared.engine import open_engine
+from shared.purge import purge
 from shared.runs import Run, RunStatus
 from tests.laptop import Laptop, laptop
 
@@ -402,3 +403,31 @@ async def test_scopes_that_disagree_are_told_with_both_figures_until_they_agree(
         assert (run.status, failures(run)) == (RunStatus.COMPLETE, [])
         assert every_charge_once(tenant) == await costs(bench)
         assert (await entries(bench))[account]["cause"] is None
+
+
+async def test_what_a_billing_scope_sees_of_others_is_known_when_its_pages_are_gone() -> None:
+    """GIVEN an account beside its subscriptions, purged, WHEN a subscription is published anew by itself
+    THEN it stands as before of which subscriptions the account saw the usage that counts.
+    """
+    tenant = Tenant(6, subscriptions=2, days=1, rows_per_day=20)
+    (day,) = tenant.days
+    account = tenant.billing_account
+    async with laptop(tenant, COST_SCOPES=",".join([*tenant.subscription_scopes, account])) as bench:
+        await bench.run()
+        seen = {account.lower(): tuple(sorted(tenant.subscriptions))}
+        assert await alike(bench, day) == seen
+        bench.clock.ahead += timedelta(days=8)
+        await purge(bench.engine)
+        assert await bench.engine.storage.blobs.list("cost-staging", "pages/") == []
+        bench.restart()
+
+        restate(tenant, 3, subscription=tenant.subscriptions[0])
+        await bench.run(tenant.subscription_scopes[0])
+
+        assert await alike(bench, day) == seen
+
+
+async def alike(bench: Laptop, day: date) -> dict[str, tuple[str, ...]]:
+    publication = await bench.engine.days.publication("ActualCost", day)
+    assert publication is not None
+    return dict(publication.alike)

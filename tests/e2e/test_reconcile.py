@@ -8,12 +8,14 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import polars as pl
 import pytest
 
 from infra.local.simulator import BillingFaults, Metric, Tenant, restate, scope_truth
 from shared import events
 from shared.cli import logs
 from shared.messages import PAGES
+from shared.reconcile.alerts import described
 from shared.reconcile.compare import BillState, Finding
 from shared.reconcile.periods import Period, lately_closed, month_of
 from shared.reconcile.reconcile import TIMER_PATIENCE, reconcile, reconcile_timer
@@ -447,6 +449,85 @@ async def test_a_mismatch_names_the_days_that_changed_after_the_invoice_and_whos
             assert suspect.subscriptions == ((tenant.subscriptions[0], suspect.amount),)
         assert [one.reason for one in finding.suspects[2:]] == ["largest"] * 3
         assert all(str(day) in told()[0]["explained_by"] for day in named)
+
+
+@pytest.mark.parametrize("beside", ["its_subscriptions", "its_profiles"])
+async def test_a_mismatch_is_explained_by_rows_that_others_keep_of_what_the_bill_is_about(
+    beside: str,
+) -> None:
+    """GIVEN an account whose usage its subscriptions, or its profiles, own WHEN two days changed after the invoice
+    THEN these days come first, with the subscription and the scope whose rows the ledger keeps.
+    """
+    tenant = a_tenant()
+    account = tenant.modern_account
+    owners = tenant.subscription_scopes if beside == "its_subscriptions" else profiles_of(tenant, account)
+    days = (date(2026, 5, 9), date(2026, 5, 17))
+    async with bench_of(tenant, lambda _: (*owners, account), read=False) as bench:
+        moved = await restated_after_the_invoice(bench, days, tenant.subscriptions[0])
+        finding = (await off_by_a_lot(bench, account))[account]
+
+        named = [one for one in finding.suspects if one.reason == "changed_after_the_invoice"]
+        assert {one.day for one in named} == moved.keys() == set(days)
+        assert finding.suspects[:2] == tuple(named)
+        (keeper,) = [one for one in owners if await owns(bench, one, days[0], tenant.subscriptions[0])]
+        for suspect in named:
+            assert suspect.amount is not None
+            assert abs(suspect.amount - moved[suspect.day]) < Decimal("1e-12")
+            assert suspect.subscriptions == ((tenant.subscriptions[0], suspect.amount),)
+            assert suspect.kept_by == (keeper.lower(),)
+            assert f"kept by {keeper.lower()})" in described(suspect)
+
+
+async def test_a_mismatch_is_never_explained_by_rows_of_another_bill() -> None:
+    """GIVEN two profiles whose subscriptions own all usage WHEN a subscription of each changed on another day
+    THEN each profile's bill is explained by its own.
+    """
+    tenant = a_tenant()
+    first, second = date(2026, 5, 9), date(2026, 5, 17)
+    async with bench_of(
+        tenant, lambda tenant: (*tenant.subscription_scopes, *tenant.billing_profiles), read=False
+    ) as bench:
+        await restated_after_the_invoice(bench, (first,), tenant.subscriptions[0])
+        await restated_after_the_invoice(bench, (second,), tenant.subscriptions[1])
+        findings = await off_by_a_lot(bench, *tenant.billing_profiles)
+
+        for profile, day, subscription in zip(
+            tenant.billing_profiles, (first, second), tenant.subscriptions, strict=True
+        ):
+            suspects = findings[profile].suspects
+            assert [one.day for one in suspects if one.reason == "changed_after_the_invoice"] == [day]
+            assert {name for one in suspects for name, _ in one.subscriptions} <= {subscription, "none"}
+
+
+async def restated_after_the_invoice(
+    bench: Laptop, days: Sequence[date], subscription: str
+) -> dict[date, Decimal]:
+    """Publish what was known on the 4th of June, and on the 20th what a subscription's days cost since."""
+    if not await bench.etags():
+        bench.clock.ahead = datetime(2026, 6, 4, tzinfo=UTC) - datetime.now(UTC)
+        await bench.run()
+        bench.clock.ahead = JUNE_20 - datetime.now(UTC)
+    change = restate(bench.tenant, 6, days, subscription=subscription)
+    await bench.run()
+    return {key.day: delta.amount for key, delta in change.deltas(Metric.ACTUAL).items()}
+
+
+async def off_by_a_lot(bench: Laptop, *scopes: str) -> dict[str, Finding]:
+    """Bill scopes far too high and give what is found, by scope."""
+    payers = [payer for scope in scopes for payer in (scope, *profiles_of(bench.tenant, scope))]
+    bill(bench, off_by=dict.fromkeys(payers, "100000"))
+    return {one.scope: one for one in await found(bench) if one.state == "mismatched"}
+
+
+def profiles_of(tenant: Tenant, account: str) -> Sequence[str]:
+    """Give the paths of the profiles as they lie below an account."""
+    return [f"{account}/billingProfiles/{one.rsplit('/', 1)[1]}" for one in tenant.billing_profiles]
+
+
+async def owns(bench: Laptop, scope: str, day: date, subscription: str) -> bool:
+    rows = await bench.ledger("ActualCost", day)
+    of_scope = (pl.col("x_SourceScope") == scope.lower()) & (pl.col("subscription") == subscription)
+    return len(rows.filter(of_scope)) > 0
 
 
 async def test_days_in_doubt_and_days_read_too_early_explain_a_mismatch_first() -> None:

@@ -133,6 +133,7 @@ async def test_page_that_no_entity_holds_fails_its_slice_and_the_run_closes_part
 
 
 async def test_day_of_3000_subscriptions_is_remembered_with_all_its_files_and_scopes() -> None:
+    """An account and two billing profiles see each of them beside its own scope."""
     scopes = [Scope.parse(f"/subscriptions/{uuid4()}") for _ in range(3000)]
     files = tuple(
         PublishedFile(
@@ -155,6 +156,12 @@ async def test_day_of_3000_subscriptions_is_remembered_with_all_its_files_and_sc
         totals={"USD": Decimal("12345678901234567890.123456789012345678")},
         published_at=NOW,
         files=files,
+        alike={
+            f"/providers/microsoft.billing/billingaccounts/{name}": tuple(
+                sorted(str(scope.subscription_id) for scope in scopes)
+            )
+            for name in ("8611537", "8611537/billingprofiles/a", "8611537/billingprofiles/b")
+        },
     )
     async with cut_account() as (storage, _):
         days = DayBook(storage.tables)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from shared.ledger.cells import ChargeClass
 from shared.ledger.columns import STAGED
+from shared.ledger.manifest import alike
 from shared.ledger.overlaps import shadows
 from shared.ledger.ownership import Assignment, Claim, Overlap, assign
 from shared.scopes import Scope
@@ -360,6 +361,32 @@ def test_only_the_shadowed_part_is_compared() -> None:
     (overlap,) = decide(rows).overlaps
 
     assert (overlap.scope, overlap.owner_total, overlap.shadowed_total) == (SUB, Decimal(5), Decimal(5))
+
+
+@pytest.mark.parametrize(
+    ("rows", "seen"),
+    [
+        pytest.param([row(SUB, "7"), row(ACCOUNT, "7")], {ACCOUNT: (A,)}, id="the_same_usage"),
+        pytest.param([row(SUB, "7"), row(ACCOUNT, "5")], {}, id="other_usage"),
+        pytest.param(
+            [row(SUB, "7"), row(ACCOUNT, "7"), row(SUB, "2", currency="EUR")], {}, id="a_currency_more"
+        ),
+        pytest.param([row(SUB, "7"), row(TENANT, "7")], {}, id="a_management_group_is_not_billed"),
+        pytest.param([row(ACCOUNT, "7"), row(ACCOUNT, "9", sub=B)], {}, id="its_own"),
+        pytest.param(
+            [row(SUB, "1", charge="Refund"), row(ACCOUNT, "1", charge="Refund")], {}, id="other_charges"
+        ),
+        pytest.param(
+            [row(SUB, "7"), row(PROFILE, "3"), row(SECOND_PROFILE, "4")], {}, id="parts_on_two_bills"
+        ),
+    ],
+)
+def test_a_billing_scope_sees_alike_what_it_says_to_the_same_amount_as_those_who_count(
+    rows: Any,  # noqa: ANN401
+    seen: Any,  # noqa: ANN401
+) -> None:
+    found = alike(decide(rows), Decimal("1e-9"))
+    assert found == {scope.lower(): subscriptions for scope, subscriptions in seen.items()}
 
 
 def test_a_type_of_charge_that_a_scope_does_not_see_is_no_disagreement() -> None:

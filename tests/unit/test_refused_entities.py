@@ -112,6 +112,7 @@ PUBLICATION = Publication(
     files=(PublishedFile("daily/x", 1, 2, "0", '"0x1"'),),
     disagrees={SCOPE.lower_path: "Disagrees"},
     owned={SCOPE.key: Owned(1, AMOUNTS)},
+    alike={"/providers/microsoft.billing/billingaccounts/8611537": ("0a", "0b")},
     manifest_etag='"0x2"',
     etag="e",
 )
