@@ -6,11 +6,14 @@ finds a row that is not marked goes on from there: a run of a known name is seed
 well, unless a process dies, or another one reconciles, between the event and its mark.
 """
 
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final
+
+import msgspec
 
 from shared.engine import Engine
 from shared.events import INVOICE_MISMATCHED, emit
@@ -23,6 +26,7 @@ from shared.runs import TABLE
 from shared.runs.rows import INVOICES
 from shared.scopes import Scope
 from shared.storage.errors import Conflict
+from shared.storage.packing import pack_json, unpack_json
 from shared.storage.rows import Row, quoted
 from shared.versions import VERSION, UnreadableError, converted, demand, readable, reads, tell
 
@@ -37,7 +41,8 @@ class Alert:
     """A mismatch of one scope, period and currency, as it was last told.
 
     `run` reads the period again for the bill of `run_for`; `seeded` says that it was seeded, `told` that the event
-    was emitted.
+    was emitted. `earlier` are the runs that read it again for other totals of the bill: the one that it comes back
+    to is read again by nobody.
     """
 
     scope: str
@@ -52,6 +57,7 @@ class Alert:
     seen_at: datetime
     seeded: bool = False
     told: bool = False
+    earlier: Mapping[Decimal, str] = field(default_factory=dict)
     etag: str | None = None
 
 
@@ -68,6 +74,7 @@ def alert_row(alert: Alert) -> Row:
         "seen_at": alert.seen_at,
         "seeded": alert.seeded,
         "told": alert.told,
+        **pack_json("earlier", msgspec.to_builtins(alert.earlier)),
     }
     key = (alert.scope_key, alert.currency, alert.first.isoformat(), alert.last.isoformat())
     return Row(INVOICES, "|".join(key), values)
@@ -82,13 +89,19 @@ def read_alert(row: Row) -> Alert:
     """
     parts = row.rk.split("|")
     demand(len(parts) == len(_KEY), "RowKey", row.rk)
-    told = {**dict(zip(_KEY, parts, strict=True)), "etag": row.etag}
-    alert = converted(Alert, row.values, told, constant={"kind": "alert"})
+    told = {
+        **dict(zip(_KEY, parts, strict=True)),
+        "earlier": unpack_json("earlier", row.values, dict[Decimal, str]),
+        "etag": row.etag,
+    }
+    alert = converted(Alert, row.values, told, packed=("earlier",), constant={"kind": "alert"})
     demand(Scope.parse(alert.scope).key == alert.scope_key, "scope", alert.scope)
     demand(alert.first <= alert.last, "RowKey", row.rk)
     for name in ("billed", "ledger", "run_for"):
         amount: Decimal = getattr(alert, name)
         demand(amount.is_finite() and str(amount) == row.values[name], name, row.values[name])
+    for amount in alert.earlier:
+        demand(amount.is_finite(), "earlier", amount)
     return alert
 
 
@@ -163,9 +176,15 @@ async def _claim(
         standing = read_alert(row)
         if (standing.billed, standing.ledger) == (billed, ledger):
             return standing
-        alert = replace(alert, etag=standing.etag)
+        earlier = dict(standing.earlier)
         if standing.run_for == billed:
             alert = replace(alert, run=standing.run, seeded=standing.seeded)
+        else:
+            earlier[standing.run_for] = standing.run
+            # Whether that one was seeded before its finder died is found out by who reads again.
+            if known := earlier.pop(billed, None):
+                alert = replace(alert, run=known, seeded=False)
+        alert = replace(alert, earlier=earlier, etag=standing.etag)
     try:
         return await _save(engine, alert)
     except Conflict:

@@ -329,6 +329,24 @@ async def test_a_mismatch_is_told_once_for_the_same_totals(
         assert len(await rereads(bench)) == 2
 
 
+async def test_a_bill_that_goes_back_and_forth_is_told_each_time_and_read_again_once_for_each_total(
+    told: Callable[[], list[dict[str, Any]]],
+) -> None:
+    tenant = a_tenant()
+    async with bench_of(tenant) as bench:
+        (scope,) = first_subscription(tenant)
+        runs = []
+        for off_by in ("250", "-250", "250", "-250", "900", "250"):
+            bill(bench, off_by={scope: off_by})
+            (finding,) = await found(bench)
+            runs.append(finding.reread)
+            assert len(told()) == len(runs)
+
+        first, second, third = dict.fromkeys(runs)
+        assert runs == [first, second, first, second, third, first]
+        assert set(await rereads(bench)) == {first, second, third}
+
+
 async def test_mismatches_in_two_currencies_of_one_period_are_told_each_and_read_again_together(
     told: Callable[[], list[dict[str, Any]]],
 ) -> None:

@@ -156,6 +156,7 @@ ALERT = Alert(
     run_for=Decimal("100.25"),
     seen_at=NOW,
     seeded=True,
+    earlier={Decimal("350.25"): "20260410T123015Z-reconcile-3d4e5f"},
     etag="e",
 )
 
