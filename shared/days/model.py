@@ -134,12 +134,13 @@ class Owned:
 class Publication:
     """What was last published of a day. `view` maps a scope key to its (path, digest, shape, state).
 
-    `listed` are the keys of the scope list and `scopes_at` dates it; `as_of` is the latest time that stands in
-    the day's ledger; `disagrees` names shadowed scopes that see another cost, with both figures; `alike`, by the
-    path of a billing scope in lower case, the subscriptions whose usage it sees to the same amount though the rows
-    of others count; `owned` says, by scope key, what counted of each. `unfinished` is set where a later publisher
-    gave up half-way: the day must be published again. `aside` names the blob in which it put the rows of the
-    partitions of the subscriptions `aside_of`, before it changed them.
+    `listed` are the keys of the scope list and `scopes_at` dates it; `as_of` is the latest time that stands in the
+    day's ledger, `known_since` that of the first publication with a reading in it, None before; `disagrees` names
+    shadowed scopes that see another cost, with both figures; `alike`, by the path of a billing scope in lower case,
+    the subscriptions whose usage it sees to the same amount though the rows of others count; `owned` says, by
+    scope key, what counted of each. `unfinished` is set where a later publisher gave up half-way: the day must be
+    published again. `aside` names the blob in which it put the rows of the partitions of the subscriptions
+    `aside_of`, before it changed them.
     """
 
     metric: str
@@ -157,6 +158,7 @@ class Publication:
     owned: Mapping[str, Owned] = field(default_factory=dict)
     manifest_etag: str = ""
     unfinished: bool = False
+    known_since: datetime | None = None
     aside: str = ""
     aside_of: tuple[str, ...] = ()
     etag: str | None = None

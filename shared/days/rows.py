@@ -95,6 +95,8 @@ def publication_row(publication: Publication) -> Row:
         "unfinished": publication.unfinished,
         "aside": publication.aside,
     }
+    if publication.known_since is not None:
+        values["known_since"] = publication.known_since
     values.update(pack_json("view", msgspec.to_builtins(publication.view)))
     values.update(pack_json("totals", msgspec.to_builtins(publication.totals)))
     values.update(pack_json("listed", publication.listed))

@@ -1,8 +1,8 @@
 """What a day's ledger says was believed at one or more times, and since when it knows anything.
 
 A row was believed from its x_ValidFrom until its x_ValidTo, and these are the times of the readings that brought
-and ended it: between a reading and its publication the ledger answers with the later belief already. Before a day
-settles its rows are replaced in place, so of that time the ledger says nothing.
+and ended it: once a reading is published, the ledger answers with it for the time before its publication too. Before
+a day settles its rows are replaced in place, so of that time the ledger says nothing.
 
 A day costs one call for its manifest and one for each of its ledger partitions; listing what lies there is three
 calls a month and metric (or day, where only one is asked for).
@@ -114,7 +114,7 @@ async def _look(
     if manifest is None or findings:
         return Beliefs(where.metric, where.day, findings=findings)
     if changed_since is not None and manifest.published_at + AHEAD <= changed_since:
-        return Beliefs(where.metric, where.day, since=manifest.data_as_of)
+        return Beliefs(where.metric, where.day, since=manifest.since)
     return await _read(where, times, manifest)
 
 
@@ -122,7 +122,6 @@ async def _look(
 class _Said:
     """What one partition says."""
 
-    since: datetime | None = None
     amounts: tuple[Amounts, ...] = ()
     findings: tuple[Finding, ...] = ()
 
@@ -136,7 +135,7 @@ async def _read(where: PublishedDay, times: Sequence[datetime], manifest: Manife
             if frame is None or findings:
                 return _Said(findings=findings)
             believed = (amounts_at(frame, subscription, COST_COLUMN[where.metric], time) for time in times)
-            return _Said(frame.select(pl.col("x_ValidFrom").min()).item(), tuple(believed))
+            return _Said(tuple(believed))
 
     ledger = [
         partition(file, subscription)
@@ -149,11 +148,10 @@ async def _read(where: PublishedDay, times: Sequence[datetime], manifest: Manife
         if isinstance(end, BaseException):
             raise end
         said.append(end)
-    known = [time for time in (manifest.data_as_of, *(one.since for one in said)) if time is not None]
     return Beliefs(
         where.metric,
         where.day,
-        since=min(known, default=None),
+        since=manifest.since,
         amounts=tuple(_together(said, number) for number in range(len(times))),
         findings=tuple(finding for one in said for finding in one.findings),
     )

@@ -56,6 +56,7 @@ def manifest(
         "status": publication.status,
         "settled": settled,
         "data_as_of": _time(data_as_of(pointers.values())),
+        "known_since": _time(publication.known_since),
         "published_at": _time(publication.published_at),
         "totals": _amounts(publication.totals),
         "scopes": sorted(scopes, key=lambda scope: str(scope["scope"]).lower()),

@@ -124,6 +124,7 @@ async def _publish(engine: Engine, run: Run, metric: str, day: date) -> None:
         totals=_totals(totals_of_day),
         published_at=engine.clock(),
         files=tuple(written),
+        known_since=standing.known_since(ledger, as_of),
         disagrees=disagreements(owned, engine.settings.control_tolerance),
         alike=_alike(standing, beliefs, owned, engine.settings.control_tolerance),
         owned=_owned(standing, rows),

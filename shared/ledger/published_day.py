@@ -45,7 +45,10 @@ class DescribedFile(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What readers need of a manifest. `data_as_of` is None where no scope has a reading; totals are texts."""
+    """What readers need of a manifest; totals are texts.
+
+    `data_as_of` and `known_since` are None where no scope has a reading; the latter is not in every manifest.
+    """
 
     version: int
     metric: str
@@ -54,6 +57,12 @@ class Manifest(msgspec.Struct, frozen=True):
     published_at: _Time
     totals: dict[str, str]
     files: list[DescribedFile]
+    known_since: _Time | None = None
+
+    @property
+    def since(self) -> datetime | None:
+        """The earliest time of which the day's files say anything, None where nobody ever read it."""
+        return self.known_since or self.data_as_of
 
 
 class _Looked(Protocol):

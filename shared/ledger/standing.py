@@ -102,6 +102,18 @@ class Standing:
         times += [frame.select(pl.max_horizontal(_TIMES.max())).item() for frame in ledger.values()]
         return max((moment for moment in times if moment is not None), default=self.scopes.since)
 
+    def known_since(self, ledger: Mapping[str, pl.DataFrame], as_of: datetime) -> datetime | None:
+        """Give the time since which something is known of the day, None while no scope has a reading of it.
+
+        It is the time of the first publication that had one, though no row bears witness of it where the day was
+        empty then. Where that publication is forgotten, the earliest row tells.
+        """
+        if all(pointer.reading is None for pointer in self.pointers.values()):
+            return None
+        known = None if self.publication is None else self.publication.known_since
+        first = [_first_time(frame) for frame in ledger.values()]
+        return min(moment for moment in (known, as_of, *first) if moment is not None)
+
     def settled_at(self, as_of: datetime, settle: timedelta) -> bool:
         """Tell whether the day was settled at that time."""
         return as_of >= settled_at(self.day, settle)
@@ -113,6 +125,11 @@ GONE_CURE = (
 )
 
 _TIMES = pl.col("x_ValidFrom", "x_ValidTo")
+
+
+def _first_time(partition: pl.DataFrame) -> datetime | None:
+    first: datetime | None = partition.select(pl.col("x_ValidFrom").min()).item()
+    return first
 
 
 def left_by(publication: Publication) -> dict[str, str]:

@@ -13,6 +13,7 @@ from shared.storage import Storage
 
 CONTAINER = "costs"
 _TIMES = ("x_ValidFrom", "x_ValidTo")
+_TIMES_OF_DAY = ("data_as_of", "known_since", "published_at")
 _OF_ONE_HISTORY = ("run", "generation", "read_at")
 
 
@@ -78,5 +79,5 @@ def _manifest(document: dict[str, Any]) -> dict[str, Any]:
         {"path": file["path"], "rows": file["rows"]} if file["path"].startswith("ledger/") else file
         for file in document["files"]
     ]
-    timeless = {key: document[key] for key in document if key not in {"data_as_of", "published_at"}}
+    timeless = {key: document[key] for key in document if key not in _TIMES_OF_DAY}
     return {**timeless, "scopes": scopes, "files": files}

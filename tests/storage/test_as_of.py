@@ -12,8 +12,12 @@ from shared.cli.arguments import Asked, UsageError
 from shared.cli.as_of import as_of
 from shared.cli.changes import changes
 from shared.edge import Call
+from shared.history.as_of import DayAsOf
 from shared.ledger.files import daily_path, ledger_path, manifest_path
-from shared.normalise.exact import plus
+from shared.messages import PAGES
+from shared.normalise.exact import plus, text, total
+from shared.read.fetch_page import fetch_page
+from shared.runs import RunStatus
 from tests.laptop import laptop
 from tests.then import METRIC, MOMENT, NOTHING, amounts, asked, changed, costs, now, tenant_of, versions
 from tests.truth import truth_of
@@ -136,6 +140,67 @@ async def test_a_day_that_cost_nothing_any_more_is_settled_with_no_amounts() -> 
         (day,) = await asked(bench, now(bench))
 
         assert (day.state, day.totals, day.subscriptions) == ("settled", {}, {})
+
+
+async def test_a_day_that_was_read_and_empty_stays_so_for_its_time_when_rows_come_late(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """No row bears witness of the empty reading: the manifest does, and goes on doing so."""
+    tenant = Tenant(6, subscriptions=1, days=1, rows_per_day=12)
+    (day,), (owner,) = tenant.days, tenant.subscriptions
+    late = tenant.charges(day, owner)
+    tenant.put(day, owner, [])
+    async with laptop(tenant) as bench:
+        unread = now(bench)
+        await bench.run()
+        empty = now(bench)
+        believed_at: dict[datetime, tuple[str, object]] = {unread: ("unread", None), empty: ("settled", {})}
+        assert {at: told(await asked(bench, at)) for at in believed_at} == believed_at
+
+        # WHEN rows come late, and change once more
+        for charges in (late, late[1:]):
+            tenant.put(day, owner, charges)
+            await bench.run()
+            at = now(bench)
+            believed_at[at] = told(await asked(bench, at))
+            assert amounts(await asked(bench, at)) == costs(truth_of(tenant))
+
+        # THEN each time has the answer that it had, and the late rows are a change
+        assert {at: told(await asked(bench, at)) for at in believed_at} == believed_at
+        found = await changed(bench, capsys, empty, at)
+        assert {one["currency"]: one["after"] for one in found["days"]} == {
+            currency: text(
+                total(amount for key, amount in costs(truth_of(tenant)).items() if key[1] == currency)
+            )
+            for currency in {key[1] for key in costs(truth_of(tenant))}
+        }
+        assert {one["before"] for one in found["days"]} == {text(NOTHING)}
+        assert (found["compared"], found["left_out"]["unread"]) == (1, 0)
+
+
+def told(days: Sequence[DayAsOf]) -> tuple[str, object]:
+    (day,) = days
+    return day.state, day.totals
+
+
+async def test_a_day_is_known_since_all_of_its_first_publications_readings_and_never_told_as_zero_before() -> (
+    None
+):
+    """Its scopes are read one after the other, in a backfill days apart; what came of both stands since the later."""
+    tenant = tenant_of(days=1)
+    one, other = tenant.subscription_scopes
+    async with laptop(tenant, COST_SCOPES=f"{one},{other}") as bench:
+        run = await bench.seed()
+        first, second = await bench.take(PAGES)
+        await fetch_page(bench.engine, first)
+        between = now(bench)
+        bench.clock.ahead += timedelta(days=2)
+        await fetch_page(bench.engine, second)
+        await bench.drain()
+        assert (await bench.closed(run)).status is RunStatus.COMPLETE
+
+        assert told(await asked(bench, between)) == ("unread", None)
+        assert amounts(await asked(bench, now(bench))) == costs(truth_of(tenant))
 
 
 @pytest.mark.parametrize("of", ["ledger", "manifest", "stray", "no manifest"])

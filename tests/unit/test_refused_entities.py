@@ -114,6 +114,7 @@ PUBLICATION = Publication(
     owned={SCOPE.key: Owned(1, AMOUNTS)},
     alike={"/providers/microsoft.billing/billingaccounts/8611537": ("0a", "0b")},
     manifest_etag='"0x2"',
+    known_since=NOW,
     etag="e",
 )
 PAGE = Page(
