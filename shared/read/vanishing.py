@@ -23,9 +23,18 @@ from shared.scopes import Scope
 from shared.staging import StagedPageMissingError
 from shared.versions import UnreadableError, tell
 
+ONE_UNIT = Decimal(1)
+"""A currency that had less than this on a day is small change beside one that had as much or more.
+
+Amounts of two currencies cannot be compared, but less than one unit is little in each.
+"""
+
 
 def vanishes(pointer: Pointer | None, reading: Reading) -> bool:
-    """Tell whether a reading would empty a reconciled day, or take away more than half of its absolute amounts."""
+    """Tell whether a reading would empty a reconciled day, or take away more than half of its absolute amounts.
+
+    Each currency is judged by itself, but for small change.
+    """
     if pointer is None or pointer.reading is None or not pointer.reading.agreed:
         return False
     before = pointer.reading
@@ -33,8 +42,9 @@ def vanishes(pointer: Pointer | None, reading: Reading) -> bool:
         return False
     if before.records and not reading.records:
         return True
+    least = ONE_UNIT if max(before.absolutes.values(), default=Decimal(0)) >= ONE_UNIT else Decimal(0)
     return any(
-        amount > 0 and 2 * reading.absolutes.get(currency, Decimal(0)) < amount
+        amount > 0 and amount >= least and 2 * reading.absolutes.get(currency, Decimal(0)) < amount
         for currency, amount in before.absolutes.items()
     )
 

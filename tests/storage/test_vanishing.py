@@ -16,6 +16,7 @@ from shared.read.fetch_page import fetch_page
 from shared.runs import Run, RunStatus, SliceState
 from tests.faults import Killed, dies
 from tests.laptop import Laptop, laptop
+from tests.truth import truth_of
 
 
 def tenant_of_five() -> Tenant:
@@ -121,6 +122,23 @@ async def test_wider_scope_whose_rows_add_up_to_nothing_does_not_confirm_that_th
         run = await bench.run(narrow)
 
         assert await states(bench, run) == {narrow: SliceState.VANISHED}
+
+
+async def test_a_cent_in_a_second_currency_that_is_withdrawn_holds_nothing_back() -> None:
+    tenant = Tenant(6, subscriptions=1, days=3, rows_per_day=20, currencies=("USD",))
+    day, owner = tenant.days[0], tenant.subscriptions[0]
+    charges = tenant.charges(day, owner)
+    like = charges[0]
+    line = replace(like.line, currency="EUR", dimensions={**like.line.dimensions, "Meter": "cent"})
+    tenant.put(day, owner, [*charges, like._replace(line=line, actual=Decimal("0.01"))])
+    async with laptop(tenant) as bench:
+        await bench.run()
+        tenant.put(day, owner, charges)
+
+        run = await bench.run()
+
+        assert (run.status, run.summary and run.summary["failures"]) == (RunStatus.COMPLETE, [])
+        assert await bench.totals() == truth_of(tenant)
 
 
 async def test_confirming_takes_one_look_at_the_days_however_many_are_gone() -> None:
