@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from shared.days import Pointer, Publication, ScopeState
-from shared.ledger.ownership import Assignment, ChargeClass
+from shared.ledger.cells import ChargeClass
+from shared.ledger.ownership import Assignment
 from shared.normalise.exact import text
 from shared.runs import ListedScope
 from shared.scopes import Scope

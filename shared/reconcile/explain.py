@@ -18,10 +18,10 @@ import polars as pl
 
 from shared.days import Day, Pointer, ScopeState
 from shared.engine import Engine
+from shared.ledger.cells import ChargeClass, charge_class
 from shared.ledger.columns import COST_COLUMN
 from shared.ledger.files import Listing, PublishedFiles, lying, published
 from shared.ledger.overlaps import shadows
-from shared.ledger.ownership import ChargeClass, charge_class
 from shared.normalise.decimals import money_sum
 from shared.normalise.exact import minus, total
 from shared.reconcile.compare import Finding, Suspect

@@ -7,7 +7,7 @@ from decimal import Decimal
 import msgspec
 import pytest
 
-from infra.local.simulator import Metric, Tenant, scope_truth
+from infra.local.simulator import Metric, Tenant, restate, scope_truth
 from shared.days import Pointer, ScopeState
 from shared.edge import Call
 from shared.messages import PAGES
@@ -19,6 +19,7 @@ from shared.registry.pages import Sums
 from shared.runs import Run, RunStatus, Slice, SliceState
 from tests.faults import Answer, Killed, Spoil, dies
 from tests.laptop import Laptop, laptop
+from tests.truth import truth_of
 
 
 def small_tenant() -> Tenant:
@@ -210,6 +211,33 @@ async def test_reading_that_does_not_agree_never_replaces_one_that_came_to_agree
         assert reading is not None
         assert (reading.run, reading.agreed) == (agrees.id, True)
         assert (await bench.manifest("ActualCost", day))["status"] == "reconciled"
+
+
+@pytest.mark.parametrize("publish", ["false", "true"])
+async def test_what_was_proven_is_never_replaced_by_a_reading_that_never_agreed(publish: str) -> None:
+    """Whatever COST_PUBLISH_UNRECONCILED says: that is for days of which nothing was ever proven."""
+    tenant = small_tenant()
+    bad = tenant.days[0]
+    settings = {"COST_PUBLISH_UNRECONCILED": publish, **in_two_pages(tenant)}
+    async with laptop(tenant, **settings) as bench:
+        await bench.run()
+        proven = await bench.totals()
+        restate(tenant, 3, [bad])
+        bench.edge.spoil = off_by_one(bad)
+
+        run = await bench.run()
+
+        assert run.status is RunStatus.PARTIAL
+        assert await bench.totals() == proven != truth_of(tenant)
+        manifest = await bench.manifest("ActualCost", bad)
+        (scope,) = manifest["scopes"]
+        assert (manifest["status"], scope["state"]) == ("reconciled", "stale")
+        assert str(scope["cause"]).startswith(f"ControlMismatch: {bad} ")
+
+        # AND the next reading that agrees replaces it
+        bench.edge.heal()
+        assert (await bench.run()).status is RunStatus.COMPLETE
+        assert await bench.totals() == truth_of(tenant)
 
 
 async def test_quantity_finds_what_the_cost_cannot() -> None:
