@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from datetime import date, timedelta
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from infra.local.simulator.details import records as simulated
 from shared.cli.logs import Events
 from shared.days import Reading
 from shared.events import SCHEMA_NEW_COLUMN
+from shared.history.changes import changes
 from shared.messages import PAGES
 from shared.read.fetch_page import fetch_page
 from shared.registry import pages
@@ -303,6 +305,90 @@ async def test_new_field_is_told_once_and_changes_nothing() -> None:
 
             assert [event["column"] for event in happened.named(SCHEMA_NEW_COLUMN)] == ["brandNew"]
         assert await bench.etags("ledger/") == published
+
+
+@pytest.mark.parametrize(
+    ("day", "written"),
+    [
+        pytest.param(
+            date(2024, 2, 29), "2024-03-01T00:30:00+01:00", id="the leap day, in the next month's words"
+        ),
+        pytest.param(date(2024, 3, 1), "2024-02-29T23:30:00-01:00", id="the day after, in the leap day's"),
+        pytest.param(date(2023, 12, 31), "2024-01-01T05:29:59.9999999+05:30", id="the year's last day"),
+        pytest.param(date(2024, 1, 1), "2023-12-31T19:00:00-05:00", id="the year's first instant"),
+    ],
+)
+async def test_time_with_an_offset_counts_on_its_utc_day_at_the_border_of_a_window(
+    day: date, written: str
+) -> None:
+    """The control says so too; by the day in the text nothing of it would count."""
+    tenant = Tenant(6, subscriptions=1, days=1, rows_per_day=12, first_day=day)
+    async with laptop(tenant, **DETAILS, COST_PAGE_SIZE="5") as bench:
+        bench.edge.spoil = rewritten(f'"date": "{day}T[^"]*"', f'"date": "{written}"')
+
+        run = await bench.run()
+
+        assert (run.status, run.summary and run.summary["failures"]) == (RunStatus.COMPLETE, [])
+        assert {reading.control_kind for reading in await readings(bench, await bench.slice(run))} == {
+            "query"
+        }
+        assert await bench.totals() == details_truth_of(tenant)
+
+
+async def test_time_whose_utc_day_lies_outside_of_the_window_counts_nowhere() -> None:
+    """Though its text names the only day that was asked for."""
+    tenant = Tenant(6, subscriptions=1, days=1, rows_per_day=12, first_day=date(2024, 2, 29))
+    async with laptop(tenant, **DETAILS) as bench:
+        bench.edge.spoil = rewritten('"date": "[^"]*"', '"date": "2024-02-29T23:30:00-01:00"')
+
+        run = await bench.run()
+
+        (page,) = await entries(bench, await bench.slice(run))
+        assert page.outside == page.raw_rows == records_of(tenant)
+        assert await bench.totals() == {}
+
+
+async def test_invoice_of_a_modern_record_is_published_and_one_that_is_filled_in_later_restates_it() -> None:
+    """It is content: the record stays the same one, and on a settled day its change is an adjustment (0011)."""
+    tenant = small_tenant()
+    (profile, *_), day = tenant.billing_profiles, tenant.days[0]
+    async with laptop(tenant, **DETAILS, COST_SCOPES=profile) as bench:
+        bench.running.simulator.shape = Shape.MODERN
+        await bench.run()
+        before = await bench.ledger("ActualCost", day)
+        assert before["InvoiceId"].null_count() == len(before) > 0
+
+        bench.edge.spoil = rewritten('"invoiceId": null', '"invoiceId": "I-1"')
+        await bench.run()
+
+        rows = await bench.ledger("ActualCost", day)
+        current = rows.filter(pl.col("x_ValidTo").is_null())
+        assert set(current["InvoiceId"]) == {"I-1"}
+        assert sorted(current["x_RecordId"]) == sorted(before["x_RecordId"])
+        assert set(rows.filter(pl.col("x_ValidTo").is_not_null())["x_Ended"]) == {"restated"}
+
+
+async def test_renamed_subscription_makes_adjustments_of_settled_rows_and_no_change_of_any_amount() -> None:
+    """The record changed, its amounts did not: the one is told by x_IsAdjustment, the other by `changes`."""
+    tenant = small_tenant()
+    async with laptop(tenant, **DETAILS) as bench:
+        await bench.run()
+        earlier = bench.clock()
+        bench.edge.spoil = rewritten('"subscriptionName": "', '"subscriptionName": "new ')
+
+        await bench.run()
+
+        for day in tenant.days:
+            rows = await bench.ledger("ActualCost", day)
+            current = rows.filter(pl.col("x_ValidTo").is_null())
+            assert all(name.startswith("new ") for name in current["SubAccountName"])
+            assert set(current["x_Change"]) == {"restated"}
+            assert current["x_IsAdjustment"].all()
+        assert await bench.totals() == details_truth_of(tenant)
+        bench.clock.ahead += timedelta(seconds=2)
+        place, settle = (bench.engine.storage.blobs, "costs"), bench.engine.settings.settle
+        found = await changes(place, ["ActualCost"], (earlier, bench.clock()), settle)
+        assert (found.charges, found.days, found.states["settled"]) == ([], [], len(tenant.days))
 
 
 async def test_throttle_moves_the_gates_of_usage_details_and_leaves_those_of_query() -> None:

@@ -264,7 +264,7 @@ def test_a_reshaped_row_restates_nobody_elses() -> None:
 
 
 def test_a_changed_attribute_is_a_restatement() -> None:
-    """An invoice's id that the provider fills in later is content, not identity."""
+    """An invoice's id that the provider fills in later is content, not identity; late, it is an adjustment."""
     prior = lay(EMPTY, Said(), published_before=False).frame
     filled = reading(Said()).with_columns(InvoiceId=pl.lit("I-1"))
 
@@ -278,6 +278,7 @@ def test_a_changed_attribute_is_a_restatement() -> None:
     )
 
     assert counts(result) == {"restated": 1}
+    assert result.frame.filter(pl.col("x_ValidTo").is_null())["x_IsAdjustment"].to_list() == [True]
 
 
 def test_time_never_runs_backwards() -> None:
