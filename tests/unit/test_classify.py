@@ -363,7 +363,7 @@ def expected_counts(before: Counter[Said], now: Counter[Said]) -> dict[str, int]
     }
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(readings)
 def test_any_sequence_of_readings_agrees_with_the_model(steps: list[tuple[list[Said], bool]]) -> None:
     """The current rows are the newest reading; history only grows, and only while settled; again is idle."""

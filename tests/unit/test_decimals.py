@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import polars as pl
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.ledger.columns import MONEY
@@ -32,7 +32,6 @@ def reference(text: str) -> Decimal | None:
     return value if value.copy_abs() <= LARGEST else None
 
 
-@settings(deadline=None)
 @given(st.lists(st.one_of(st.none(), numbers), max_size=12))
 @example(["-0.0", "1e-18", "5e-19", "15e-19", "-25e-19", "5.000000000000000000000000000001e-19"])
 @example(["99999999999999999999.9999999999999999994", "99999999999999999999.9999999999999999995"])
@@ -143,7 +142,6 @@ def test_no_text_is_no_amount(nothing: pl.Series) -> None:
 amounts = st.decimals(LARGEST.copy_negate(), LARGEST, places=18, allow_nan=False, allow_infinity=False)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.one_of(amounts, st.none())), max_size=12))
 @example([("a", LARGEST), ("a", LARGEST)])
 @example([("a", LARGEST), ("a", LARGEST), ("a", LARGEST.copy_negate())])

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.ledger.columns import MONEY
@@ -31,7 +31,6 @@ def binary(values: list[bytes]) -> pl.Series:
     return pl.Series("digest", values, dtype=pl.Binary)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(texts, texts), min_size=1, max_size=8))
 def test_identity_is_the_hash_of_names_and_values(rows: list[tuple[str | None, str | None]]) -> None:
     frame = pl.DataFrame(rows, schema={"Meter": pl.String, "ResourceId": pl.String}, orient="row")
@@ -42,7 +41,6 @@ def test_identity_is_the_hash_of_names_and_values(rows: list[tuple[str | None, s
     assert result.to_list() == [sha("ResourceId", resource, "Meter", meter) for meter, resource in rows]
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(texts, texts), max_size=8, unique=True))
 def test_different_parts_are_written_differently(rows: list[tuple[str | None, str | None]]) -> None:
     """Null is not empty, and no part runs into the next."""
@@ -102,7 +100,6 @@ def test_refuses_to_hash_nothing() -> None:
         hashing.identity(pl.DataFrame({"a": ["x"]}), [])
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(*[st.binary(min_size=32, max_size=32)] * 2), max_size=10))
 def test_packed_records_come_back_as_their_keys(rows: list[tuple[bytes, bytes]]) -> None:
     identities, contents = binary([row[0] for row in rows]), binary([row[1] for row in rows])
@@ -119,7 +116,6 @@ def test_refuses_half_a_packed_record() -> None:
         hashing.unpack(bytes(25))
 
 
-@settings(deadline=None)
 @given(digests, digests)
 def test_a_sum_of_digests_knows_no_order_and_no_pages(first: list[bytes], second: list[bytes]) -> None:
     """GIVEN records split into two pages THEN their sums add up to the sum of all, in whatever order."""

@@ -159,7 +159,7 @@ ROWS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     ROWS,
     st.integers(1, 6),

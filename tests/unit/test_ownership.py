@@ -502,7 +502,6 @@ def cell_of(said: dict[str, Any]) -> tuple[str, str, str]:
     return sub, "usage" if charge == "Usage" and sub != "none" else f"other: {charge}", group
 
 
-@settings(deadline=None)
 @given(
     some_rows,
     st.sets(st.sampled_from(PATHS)),
@@ -578,7 +577,7 @@ some_charges = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(some_charges, st.lists(st.sets(st.sampled_from(ASKED), min_size=1), min_size=2, max_size=4))
 def test_whoever_leaves_and_comes_each_charge_counts_once(
     charges: list[Charge], lists: list[set[str]]
