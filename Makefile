@@ -41,7 +41,7 @@ test: setup
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n auto --dist worksteal
 
 # Everything that `make test` takes a sample of; COST_TEST_SEED draws other storms and other moments.
 crash-test: setup

@@ -34,11 +34,11 @@ async def purge(engine: Engine) -> None:
             await _or_told(_remove(engine, f"{folder}{name}/", now - span), name)
     for run in await engine.runs.runs(refused=tell):
         await _or_told(_purge_run(engine, run, now), run.id)
-    await _or_told(_purge_aside(engine, now - STAGED_FOR), put_aside.FOLDER)
+    await _purge_aside(engine, now - STAGED_FOR)
 
 
 async def _or_told(step: Awaitable[None], run: str) -> None:
-    """Purge what is of one run or folder; what resists (a blob that may not be deleted) harms no other."""
+    """Purge what is of one run, or one blob; what resists (a blob that may not be deleted) harms no other."""
     try:
         await step
     except UnreadableError as error:
@@ -75,11 +75,15 @@ async def _purge_aside(engine: Engine, before: datetime) -> None:
     """Remove what publishers put aside and no publication names any more: the publisher died, or its removal did."""
     container = engine.settings.staging_container
     for blob in await engine.storage.blobs.list(container, put_aside.FOLDER):
-        if blob.last_modified >= before:
-            continue
-        publication = await engine.days.publication(*put_aside.day_of(blob.name))
-        if publication is None or publication.aside != blob.name:
-            await engine.storage.blobs.delete(container, blob.name)
+        if blob.last_modified < before:
+            await _or_told(_remove_aside(engine, container, blob.name), blob.name)
+
+
+async def _remove_aside(engine: Engine, container: str, name: str) -> None:
+    metric_and_day = put_aside.day_of(name)
+    publication = None if metric_and_day is None else await engine.days.publication(*metric_and_day)
+    if metric_and_day is not None and (publication is None or publication.aside != name):
+        await engine.storage.blobs.delete(container, name)
 
 
 async def _remove(

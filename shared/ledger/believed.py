@@ -6,7 +6,7 @@ that the publication left: a publisher that died half-way has left others, and t
 it put aside (`shared.ledger.put_aside`).
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
 
@@ -15,13 +15,15 @@ import polars as pl
 from shared.days import Owned, Pointer, Reading
 from shared.engine import Engine
 from shared.ledger.cells import with_cells
-from shared.ledger.columns import COST_COLUMN
-from shared.ledger.put_aside import SOURCED
+from shared.ledger.columns import COST_COLUMN, STAGED
 from shared.ledger.standing import Standing
 from shared.normalise.decimals import money_sum
 from shared.runs import registry_partition
 from shared.scopes import Scope
 from shared.staging import StagedPageMissingError
+
+SOURCED = {**STAGED, "x_SourceScope": pl.String()}
+"""Staged rows with the scope (lower case) that said them."""
 
 _CELLED = ("subscription_id", "x_ChargeType", "x_ResourceGroup", "x_SourceScope")
 
@@ -67,6 +69,16 @@ def _kinds(rows: pl.DataFrame, scopes: Collection[Scope]) -> pl.DataFrame:
     return (
         with_cells(rows.select(_CELLED), scopes).select("subscription_id", "group", "x_ChargeType").unique()
     )
+
+
+def current_rows(day: date, left: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """Give the current rows of a day's partitions, by subscription, as `SOURCED`."""
+    frames = [pl.DataFrame(schema=SOURCED)]
+    for subscription, frame in left.items():
+        rows = frame.filter(pl.col("x_ValidTo").is_null())
+        rows = rows.with_columns(usage_date=pl.lit(day), subscription_id=pl.lit(subscription))
+        frames.append(rows.select(*SOURCED))
+    return pl.concat(frames)
 
 
 async def believed(engine: Engine, standing: Standing, left: pl.DataFrame) -> Believed:

@@ -27,11 +27,13 @@ class Claim:
 
     `listed`: it is in the settings still. `reconciled`: the reading is complete and proven; false too for an
     owner that has failed so long that it loses its open days. Such a reading counts only where no other does.
+    `names_groups`: its rows tell their resource group, so that a group's own scope can stand for its part of them.
     """
 
     scope: Scope
     listed: bool = True
     reconciled: bool = True
+    names_groups: bool = True
 
 
 @dataclass(frozen=True, slots=True)

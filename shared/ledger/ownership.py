@@ -8,7 +8,8 @@ none does, to whom usage would belong. Two billing scopes neither of which conta
 costs, so both count. "Brings rows" is the measure, because an empty reading is no proof of zero.
 
 Who left the settings counts after all the others, for what those who are there don't report: usage, or a type of
-other charges.
+other charges. Where a reading that counts was made without resource groups, a group's own scope is shadowed: the
+settings refuse the two side by side, but a reading from before, or of a scope that left, may still be there.
 """
 
 from collections import defaultdict
@@ -120,7 +121,21 @@ def _rule(voices: Sequence[Voice], tolerance: Decimal) -> Iterator[Ruling]:
         for where in places:
             kept = _with_those_that_left(owners, here, where, tolerance)
             candidates = distinct([*listed, *kept])
+            if group is not None and _holds_all(voices, tolerance):
+                kept = [claim for claim in kept if claim.scope.resource_group is None]
             yield Ruling(where, tuple(candidates), tuple(kept))
+
+
+def _holds_all(voices: Sequence[Voice], tolerance: Decimal) -> bool:
+    """Tell whether a scope counts for a subscription's usage whose rows do not tell their resource group.
+
+    What a group's own scope says stands among those rows already, so it would count twice.
+    """
+    outside = [voice for voice in voices if voice.charge_class is ChargeClass.USAGE and voice.group is None]
+    if all(voice.claim.names_groups for voice in outside):
+        return False
+    owners = (owner for ruling in _rule(outside, tolerance) for owner in ruling.owners)
+    return any(not owner.names_groups for owner in owners)
 
 
 def _owners(candidates: Iterable[Claim], kind: ChargeClass) -> list[Claim]:

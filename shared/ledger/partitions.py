@@ -16,16 +16,27 @@ from shared.ledger.standing import Standing
 from shared.scopes import Scope
 
 _CURRENT = pl.col("x_ValidTo").is_null()
+_PLACE = (*CELL, "BillingCurrency")
+"""Ownership is decided for each currency by itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """One subscription's partition: as it lies there (`file` is None where there is none) and as it should be."""
+    """One subscription's partition: as the last publication left it (`prior`) and as it should be.
+
+    `file` is what lies there, None where there is none; `lies_so` tells whether it holds `prior`.
+    """
 
     subscription: str
     file: PublishedFile | None
     prior: pl.DataFrame
     restated: Restatement
+    lies_so: bool
+
+    @property
+    def to_write(self) -> bool:
+        """Whether what lies there is not what should."""
+        return self.restated.changed or self.file is None or not self.lies_so
 
     @property
     def loses(self) -> bool:
@@ -45,6 +56,7 @@ class Partition:
 
 def lay_over(
     standing: Standing,
+    left: Mapping[str, pl.DataFrame],
     ledger: Mapping[str, pl.DataFrame],
     described: Mapping[str, PublishedFile],
     rows: pl.DataFrame,
@@ -52,9 +64,10 @@ def lay_over(
     as_of: datetime,
     settled: bool,
 ) -> list[Partition]:
-    """Lay what is believed now (`rows`, owned ones only) over what lies there, partition by partition.
+    """Lay what is believed now (`rows`, owned ones only) over what the last publication left, by partition.
 
-    A partition that loses its last current row stays for its history.
+    `left` are the partitions as it left them, `ledger` as they lie there and are `described`. One that loses its
+    last current row stays for its history.
     """
     columns = [*PAYLOAD, "x_SourceScope"]
     news = {
@@ -63,8 +76,8 @@ def lay_over(
     }
     nothing, empty = rows.clear().select(columns), pl.DataFrame(schema=LEDGER)
     partitions = []
-    for subscription in sorted(ledger.keys() | news.keys()):
-        prior, new = ledger.get(subscription, empty), news.get(subscription, nothing)
+    for subscription in sorted(left.keys() | news.keys()):
+        prior, new = left.get(subscription, empty), news.get(subscription, nothing)
         restated = restate(
             prior,
             new,
@@ -73,7 +86,8 @@ def lay_over(
             published_before=standing.had_reading,
             is_reshaped=_reshaped(standing, subscription, prior, new),
         )
-        partitions.append(Partition(subscription, described.get(subscription), prior, restated))
+        lies_so = prior is ledger.get(subscription, prior)
+        partitions.append(Partition(subscription, described.get(subscription), prior, restated, lies_so))
     return partitions
 
 
@@ -90,19 +104,23 @@ async def write(
         Conflict: somebody else wrote one of them since they were listed.
     """
     listing, described = standing.listing, {}
-    losing = [part for part in partitions if part.loses]
-    if len(losing) > 1:
-        for part in (part for part in losing if part.gains):
-            path = ledger_path(standing.metric, standing.day, part.subscription)
-            file = await files.write(listing, path, part.without_gains(as_of))
-            listing = Listing({**listing.etags, path: file.etag})
+    for part in written_twice(partitions):
+        path = ledger_path(standing.metric, standing.day, part.subscription)
+        file = await files.write(listing, path, part.without_gains(as_of))
+        listing = Listing({**listing.etags, path: file.etag})
     for part in sorted(partitions, key=lambda part: (not part.loses, part.gains, part.subscription)):
-        if part.restated.changed or part.file is None:
+        if part.file is None or part.to_write:
             path = ledger_path(standing.metric, standing.day, part.subscription)
             described[part.subscription] = await files.write(listing, path, part.restated.frame)
         else:
             described[part.subscription] = part.file
     return [described[subscription] for subscription in sorted(described)]
+
+
+def written_twice(partitions: Sequence[Partition]) -> list[Partition]:
+    """Name the partitions that both lose and gain costs, while another loses some too."""
+    losing = [part for part in partitions if part.loses]
+    return [part for part in losing if part.gains] if len(losing) > 1 else []
 
 
 def current(partitions: Sequence[Partition]) -> pl.DataFrame:
@@ -125,18 +143,18 @@ def _reshaped(
     scopes = [Scope.parse(pointer.scope) for pointer in standing.pointers.values()]
 
     def cells(rows: pl.DataFrame) -> pl.DataFrame:
-        said = rows.select("x_ChargeType", "x_ResourceGroup", "x_SourceScope")
+        said = rows.select("x_ChargeType", "x_ResourceGroup", "x_SourceScope", "BillingCurrency")
         said = said.with_columns(subscription_id=pl.lit(subscription))
-        return with_cells(said, scopes).select(*CELL, "scope")
+        return with_cells(said, scopes).select(*_PLACE, "scope")
 
     old, now = (_scopes_by_cell(cells(rows)) for rows in (prior.filter(_CURRENT), new))
     changed = [(*cell, path) for cell in old for path in _changed(standing, old[cell], now.get(cell, set()))]
-    schema = dict.fromkeys((*CELL, "scope"), pl.String())
+    schema = dict.fromkeys((*_PLACE, "scope"), pl.String())
     reshaped = pl.DataFrame(changed, schema=schema, orient="row").with_columns(reshaped=True)
 
     def is_reshaped(rows: pl.DataFrame) -> pl.Series:
         found = cells(rows).join(
-            reshaped, on=[*CELL, "scope"], how="left", nulls_equal=True, maintain_order="left"
+            reshaped, on=[*_PLACE, "scope"], how="left", nulls_equal=True, maintain_order="left"
         )
         return found["reshaped"].fill_null(value=False)
 

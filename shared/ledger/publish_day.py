@@ -14,7 +14,7 @@ import polars as pl
 from shared.days import Owned, Publication, PublishedFile
 from shared.engine import Engine
 from shared.events import DAY_PUBLISHED, DAY_UNCHANGED, PUBLISH_RACE_LOST, emit
-from shared.ledger.believed import Believed, believed, lasting, owned_of
+from shared.ledger.believed import Believed, believed, current_rows, lasting, owned_of
 from shared.ledger.columns import COST_COLUMN
 from shared.ledger.daily import TotalError, daily
 from shared.ledger.files import PublishedFiles, daily_path, manifest_path
@@ -26,6 +26,7 @@ from shared.ledger.standing import Standing, ledger_of, stand
 from shared.messages import BadMessage, DayItem
 from shared.normalise.exact import add_by_currency
 from shared.read.ending import follow_up
+from shared.read.shape import names_groups
 from shared.runs import DayTask, Run
 from shared.scopes import Scope
 from shared.staging import StagedPageMissingError
@@ -93,11 +94,25 @@ async def _publish(engine: Engine, run: Run, metric: str, day: date) -> None:
     if standing.is_published:
         emit(DAY_UNCHANGED, run=run.id, metric=metric, day=day.isoformat())
         return
+    try:
+        await _bring_up_to(engine, run, files, standing)
+    except (StagedPageMissingError, UnreadableError) as error:
+        # What somebody else writes at this moment may look like something that is gone.
+        now = await engine.days.publication(metric, day)
+        if now != standing.publication:
+            raise Conflict(f"the publication of {metric} {day}") from error
+        raise
+
+
+async def _bring_up_to(engine: Engine, run: Run, files: PublishedFiles, standing: Standing) -> None:
+    """Write what the day's pointers say over what stands."""
+    metric, day = standing.metric, standing.day
     standing.demand_pointers()
     ledger, described = await ledger_of(files, standing)
     left = await left_by_publication(engine, standing, ledger)
-    beliefs = await believed(engine, standing, left)
-    as_of = standing.as_of(ledger, engine.settings.settle)
+    before = current_rows(day, left)
+    beliefs = await believed(engine, standing, before)
+    as_of = standing.as_of(left, engine.settings.settle)
     settled = standing.settled_at(as_of, engine.settings.settle)
     if settled:
         standing.demand_history(engine.settings.container)
@@ -106,10 +121,10 @@ async def _publish(engine: Engine, run: Run, metric: str, day: date) -> None:
         beliefs.rows, claims, cost=COST_COLUMN[metric], tolerance=engine.settings.control_tolerance
     )
     rows = beliefs.rows.filter(owned.owned)
-    beliefs.demand_no_gap(left, rows, [claim.scope for claim in claims])
-    partitions = lay_over(standing, ledger, described, rows, as_of=as_of, settled=settled)
+    beliefs.demand_no_gap(before, rows, [claim.scope for claim in claims])
+    partitions = lay_over(standing, left, ledger, described, rows, as_of=as_of, settled=settled)
     totals_of_day = _totals_of_day(standing, partitions)
-    before = await put_aside(engine, standing, partitions, lasting(standing), as_of)
+    held = await put_aside(engine, standing, partitions, lasting(standing), as_of)
     written = await write(files, standing, partitions, as_of)
     if totals_of_day is not None:
         written.append(await _write_daily(files, standing, totals_of_day))
@@ -124,18 +139,18 @@ async def _publish(engine: Engine, run: Run, metric: str, day: date) -> None:
         totals=_totals(totals_of_day),
         published_at=engine.clock(),
         files=tuple(written),
-        known_since=standing.known_since(ledger, as_of),
+        known_since=standing.known_since(left, as_of),
         disagrees=disagreements(owned, engine.settings.control_tolerance),
         alike=_alike(standing, beliefs, owned, engine.settings.control_tolerance),
         owned=_owned(standing, rows),
-        etag=None if before is None else before.etag,
+        etag=None if held is None else held.etag,
     )
     document = manifest(
         publication, standing.scopes.listed, standing.pointers, owned.shadowed, settled=settled
     )
     etag = await files.put(standing.listing, manifest_path(metric, day), document, "application/json")
     await engine.days.save_publication(replace(publication, manifest_etag=etag))
-    await forget(engine, before)
+    await forget(engine, held)
     await _demand_no_later(engine, standing)
     rows_published = sum(file.rows for file in written)
     emit(
@@ -168,6 +183,7 @@ def _claims(standing: Standing, settle: timedelta) -> list[Claim]:
             Scope.parse(pointer.scope),
             listed=pointer.key in standing.scopes.keys,
             reconciled=pointer.reading.agreed and not lapsed(pointer, settle),
+            names_groups=names_groups(pointer.reading.shape),
         )
         for pointer in standing.pointers.values()
         if pointer.reading is not None

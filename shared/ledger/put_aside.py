@@ -1,9 +1,11 @@
-"""What a publication may not lose while it is written: rows that lie nowhere but in the files it replaces.
+"""What a publication may not lose while it is written: partitions that cannot be made again from what is half-way.
 
 A reading whose staged pages are purged stands in the ledger alone. Where its rows leave a partition (another scope
-takes them over), the first file that is written takes them away, and a publisher that dies then leaves nothing to
-start over from. So the current rows of such partitions are put aside first, the day's publication names them, and
-is `unfinished` until the next one is saved. Most publications put nothing aside and pay nothing.
+takes them over), the first file that is written takes them away; and a partition that is written twice is, between
+the two, less than it was and less than it will be. A publisher that dies there leaves nothing to start over from. So
+such partitions are put aside first, as they lie there, the day's publication names them, and is `unfinished` until
+the next one is saved: who goes on begins with what the last publication left. Most publications put nothing aside
+and pay nothing.
 """
 
 import secrets
@@ -16,45 +18,42 @@ import polars as pl
 
 from shared.days import Publication
 from shared.engine import Engine
-from shared.ledger.columns import STAGED
-from shared.ledger.partitions import Partition
+from shared.ledger.columns import LEDGER
+from shared.ledger.partitions import Partition, written_twice
 from shared.ledger.standing import Standing
 from shared.staging import decode, encode
-
-SOURCED: Final = {**STAGED, "x_SourceScope": pl.String()}
-"""Staged rows with the scope (lower case) that said them."""
 
 FOLDER: Final = "aside/"
 CURE: Final = "remove it: the day is then published from its readings' pages, or named if they are gone"
 
+_ASIDE: Final = {"subscription_id": pl.String(), **LEDGER}
 _CURRENT = pl.col("x_ValidTo").is_null()
 
 
 async def left_by_publication(
     engine: Engine, standing: Standing, ledger: Mapping[str, pl.DataFrame]
-) -> pl.DataFrame:
-    """Give the current rows that the last publication left, as `SOURCED`.
+) -> dict[str, pl.DataFrame]:
+    """Give the day's partitions by subscription as the last publication left them.
 
-    `ledger` holds the day's partitions by subscription. What a publisher that ended half-way put aside stands for
-    the partitions that it may have changed; a blob that is gone stands for nothing.
+    `ledger` holds them as they lie there. What a publisher that ended half-way put aside stands for those that it
+    may have changed; a blob that is gone stands for nothing.
 
     Raises:
         UnreadableError: what was put aside was replaced by something else.
     """
-    aside, of = pl.DataFrame(schema=SOURCED), frozenset[str]()
+    left = dict(ledger)
     publication = standing.publication
-    if publication is not None and publication.aside:
-        container = engine.settings.staging_container
-        blob = await engine.storage.blobs.get(container, publication.aside)
-        if blob is not None:
-            aside = decode(blob.data, SOURCED, f"{container}/{publication.aside}", CURE)
-            of = frozenset(publication.aside_of)
-    frames = [
-        _current(frame, standing.day, subscription)
-        for subscription, frame in sorted(ledger.items())
-        if subscription not in of
-    ]
-    return pl.concat([aside, *frames])
+    if publication is None or not publication.aside:
+        return left
+    container = engine.settings.staging_container
+    blob = await engine.storage.blobs.get(container, publication.aside)
+    if blob is not None:
+        aside = decode(blob.data, _ASIDE, f"{container}/{publication.aside}", CURE)
+        found = aside.partition_by("subscription_id", as_dict=True, include_key=False)
+        # One that had no file then and has none now is no partition.
+        of = [name for name in publication.aside_of if (name,) in found or name in ledger]
+        left |= {name: found.get((name,), pl.DataFrame(schema=LEDGER)) for name in of}
+    return left
 
 
 async def put_aside(
@@ -74,21 +73,24 @@ async def put_aside(
     publication = standing.publication
     if publication is None:
         return None
+    twice = {part.subscription for part in written_twice(partitions)}
     taken = [
         part
         for part in partitions
-        if part.subscription not in publication.aside_of and _takes_away(part, lasting, as_of)
+        if part.subscription not in publication.aside_of
+        and (part.subscription in twice or _takes_away(part, lasting, as_of))
     ]
     if not taken:
         return publication
-    frames = [_current(part.prior, standing.day, part.subscription) for part in taken]
-    if publication.aside_of:
-        left = await left_by_publication(engine, standing, {})
-        frames.append(left)
+    known = [part for part in partitions if part.subscription in publication.aside_of]
+    frames = [
+        part.prior.select(pl.lit(part.subscription).alias("subscription_id"), *LEDGER)
+        for part in (*known, *taken)
+    ]
     name = f"{FOLDER}{standing.metric}/{standing.day.isoformat()}/{secrets.token_hex(6)}.parquet"
     await engine.storage.blobs.put(engine.settings.staging_container, name, encode(pl.concat(frames)))
-    of = (*publication.aside_of, *(part.subscription for part in taken))
-    kept = replace(publication, aside=name, aside_of=tuple(sorted(of)), unfinished=True)
+    of = sorted(part.subscription for part in (*known, *taken))
+    kept = replace(publication, aside=name, aside_of=tuple(of), unfinished=True)
     return replace(kept, etag=await engine.days.save_publication(kept))
 
 
@@ -98,19 +100,18 @@ async def forget(engine: Engine, publication: Publication | None) -> None:
         await engine.storage.blobs.delete(engine.settings.staging_container, publication.aside)
 
 
-def day_of(name: str) -> tuple[str, date]:
-    """Give metric and day of what was put aside.
-
-    Raises:
-        ValueError: no blob of this release bears such a name.
-    """
+def day_of(name: str) -> tuple[str, date] | None:
+    """Give metric and day of what was put aside; None for a blob that is none of ours."""
     metric, _, rest = name.removeprefix(FOLDER).partition("/")
-    return metric, date.fromisoformat(rest.partition("/")[0])
+    try:
+        return metric, date.fromisoformat(rest.partition("/")[0])
+    except ValueError:
+        return None
 
 
 def _takes_away(part: Partition, lasting: Collection[str], as_of: datetime) -> bool:
     """Tell whether a partition's next files hold other rows of a lasting scope than it holds now."""
-    if part.file is not None and not part.restated.changed:
+    if not part.to_write:
         return False
     of_lasting = _CURRENT & pl.col("x_SourceScope").is_in(list(lasting))
     before, *after = (
@@ -118,8 +119,3 @@ def _takes_away(part: Partition, lasting: Collection[str], as_of: datetime) -> b
         for frame in (part.prior, part.without_gains(as_of), part.restated.frame)
     )
     return not all(before.equals(frame) for frame in after)
-
-
-def _current(frame: pl.DataFrame, day: date, subscription: str) -> pl.DataFrame:
-    rows = frame.filter(_CURRENT).with_columns(usage_date=pl.lit(day), subscription_id=pl.lit(subscription))
-    return rows.select(pl.col(name).cast(kind) for name, kind in SOURCED.items())

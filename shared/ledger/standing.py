@@ -106,12 +106,14 @@ class Standing:
         """Give the time since which something is known of the day, None while no scope has a reading of it.
 
         It is the time of the first publication that had one, though no row bears witness of it where the day was
-        empty then. Where that publication is forgotten, the earliest row tells.
+        empty then. Where that publication is forgotten but its manifest lies there, the earliest row tells; without
+        a manifest, rows are those of a publisher that came to no end.
         """
         if all(pointer.reading is None for pointer in self.pointers.values()):
             return None
         known = None if self.publication is None else self.publication.known_since
-        first = [_first_time(frame) for frame in ledger.values()]
+        told = manifest_path(self.metric, self.day) in self.listing.etags
+        first = [_first_time(frame) for frame in ledger.values()] if told else []
         return min(moment for moment in (known, as_of, *first) if moment is not None)
 
     def settled_at(self, as_of: datetime, settle: timedelta) -> bool:

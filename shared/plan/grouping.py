@@ -45,7 +45,8 @@ _NARROW = ("ResourceId", *_COMMON)
 _WIDE = ("SubscriptionId", "ResourceGroupName", *_COMMON)
 
 _ALWAYS = ("ServiceName", "ChargeType")
-_SHOWS_GROUP = frozenset({"ResourceId", "ResourceGroupName"})
+SHOWS_GROUP = frozenset({"ResourceId", "ResourceGroupName"})
+"""The dimensions of which one tells a row's resource group."""
 
 
 def default_grouping(scope: Scope) -> tuple[str, ...]:
@@ -88,7 +89,7 @@ def overlap_problem(narrow: Scope, wide: Scope, wide_grouping: Sequence[str]) ->
 
     The narrower scope owns the usage of its group, so the wider reading must show each row's group.
     """
-    if narrow.resource_group is None or not wide.may_contain(narrow) or _SHOWS_GROUP & set(wide_grouping):
+    if narrow.resource_group is None or not wide.may_contain(narrow) or SHOWS_GROUP & set(wide_grouping):
         return None
     return f"{wide} must be grouped by ResourceGroupName or ResourceId, because {narrow} is a scope too"
 

@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+from shared.plan.grouping import SHOWS_GROUP
+from shared.scope_list import Source
+
 NORMALISATION = 1
 """Raised when the same answer would make other records: rows of another shape are reshaped, not restated."""
 
@@ -9,3 +12,9 @@ NORMALISATION = 1
 def shape_of(source: str, grouping: Sequence[str]) -> str:
     """Name the shape of a reading: its source, its grouping whatever the order, and how records are made."""
     return f"{source}|{NORMALISATION}|{','.join(sorted(grouping))}"
+
+
+def names_groups(shape: str) -> bool:
+    """Tell whether rows of this shape tell their resource group: records do, those of Query if it was asked for."""
+    source, _, grouping = shape.split("|")
+    return source != Source.QUERY or not SHOWS_GROUP.isdisjoint(grouping.split(","))

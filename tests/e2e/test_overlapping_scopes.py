@@ -1,5 +1,6 @@
 """Scopes that see each other's cost, side by side: every charge is published once, whoever sees it besides."""
 
+import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import date, timedelta
@@ -431,3 +432,28 @@ async def alike(bench: Laptop, day: date) -> dict[str, tuple[str, ...]]:
     publication = await bench.engine.days.publication("ActualCost", day)
     assert publication is not None
     return dict(publication.alike)
+
+
+@pytest.mark.parametrize("stays", [True, False], ids=["listed, but not read", "out of the settings"])
+async def test_resource_group_counts_nothing_twice_beside_a_reading_without_groups(*, stays: bool) -> None:
+    """The settings refuse the two side by side; a reading from before, made without groups, cannot be parted."""
+    tenant = Tenant(6, subscriptions=1, days=1, rows_per_day=60)
+    (wide,) = tenant.subscription_scopes
+    lines = [charge.line.dimensions for charge in tenant.charges(tenant.days[0], tenant.subscriptions[0])]
+    group = min(str(said["ResourceGroupName"]) for said in lines if said["ChargeType"] == "Usage")
+    narrow = f"{wide}/resourceGroups/{group}"
+    ungrouped = json.dumps([{"scope": wide, "grouping": "ServiceName,ChargeType,Meter"}])
+    async with laptop(tenant, COST_SCOPES=ungrouped) as bench:
+        await bench.run()
+        before = await bench.totals()
+        async with settings_of(bench, *((wide, narrow) if stays else (narrow,))):
+            run = await bench.run(narrow)
+
+            assert (run.status, failures(run)) == (RunStatus.PARTIAL, [(narrow, "disagrees")])
+            assert await bench.totals() == before
+        async with settings_of(bench, wide, narrow):
+            run = await bench.run()
+
+            assert (run.status, failures(run)) == (RunStatus.COMPLETE, [])
+            assert every_charge_once(tenant, purchases=False) == await costs(bench)
+            assert await sources(bench, pl.col("x_ResourceGroup") == group.lower()) == {narrow.lower()}

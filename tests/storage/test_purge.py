@@ -168,3 +168,19 @@ async def test_page_that_may_not_be_removed_keeps_no_other_run_from_being_purged
         bench.edge.heal()
         await purge(bench.engine)
         assert await staged(bench, first) == 0
+
+
+async def test_stray_blob_among_what_was_put_aside_is_passed_over_and_keeps_no_other() -> None:
+    async with laptop(small_tenant()) as bench:
+        await bench.run()
+        blobs = bench.engine.storage.blobs
+        day = bench.tenant.days[0].isoformat()
+        forgotten = f"aside/ActualCost/{day}/0123456789ab.parquet"
+        for name in ("aside/notes.parquet", "aside/ActualCost/no-day/x.parquet", forgotten):
+            await blobs.put("cost-staging", name, b"")
+        bench.clock.ahead += A_WEEK
+
+        await purge(bench.engine)
+
+        left = [blob.name for blob in await blobs.list("cost-staging", "aside/")]
+        assert left == ["aside/ActualCost/no-day/x.parquet", "aside/notes.parquet"]

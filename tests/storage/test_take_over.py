@@ -6,8 +6,10 @@ from datetime import timedelta
 from random import Random
 
 import polars as pl
+import pytest
 
 from infra.local.simulator import Tenant, restate
+from shared.edge import Call
 from shared.engine import open_engine
 from shared.ledger.publish_day import publish_day
 from shared.messages import DAYS, PAGES, RUNS
@@ -228,3 +230,58 @@ async def test_publication_that_takes_nothing_from_a_scope_as_it_was_puts_nothin
 
         assert bench.edge.made("blob put cost-staging/aside") == []
         assert len(bench.edge.made("table replace CostDays")) > 0
+
+
+@pytest.mark.parametrize("ends", ["dies", "is faster"])
+async def test_publisher_that_meets_anothers_half_way_finds_what_it_put_aside(ends: str) -> None:
+    """The same message twice: one has read the day's publication, then the other puts rows aside and writes."""
+    tenant = Tenant(6, subscriptions=2, days=1, rows_per_day=30)
+    async with taking_over(tenant) as (bench, run, (day,)):
+        before = await bench.totals()
+        bench.environ = {**bench.environ, "COST_SCOPES": ",".join(tenant.subscription_scopes)}
+        async with bench.other() as (second, edge):
+
+            async def happens(call: Call) -> None:
+                if ends == "dies":
+                    bench.edge.kill_on("blob put costs/manifest")
+                assert await dies(publish_day(bench.engine, day)) == (ends == "dies")
+                bench.restart()
+
+            edge.meanwhile("blob list costs", happens)
+            await publish_day(second, day)
+
+        await publish_day(bench.engine, day)
+        await bench.drain()
+        assert (await bench.closed(run)).status is RunStatus.COMPLETE
+        assert await bench.totals() == before
+        publication = await bench.engine.days.publication("ActualCost", tenant.days[0])
+        assert publication is not None
+        assert not publication.unfinished
+
+
+async def test_publisher_killed_anywhere_in_a_new_grouping_calls_nothing_an_adjustment() -> None:
+    """Partitions that are written twice are, in between, less than they were; at each day it dies one call later."""
+    tenant = Tenant(6, subscriptions=2, days=30, rows_per_day=8)
+    grouping = "SubscriptionId,ResourceGroupName,ServiceName,ChargeType,Meter,ResourceGuid"
+    killed = []
+    async with laptop(tenant, COST_SCOPES=tenant.billing_account) as bench:
+        bench.clock.ahead = timedelta(days=40)
+        await bench.run()
+        environ = {**bench.environ, "COST_GROUPING": grouping}
+        async with open_engine(environ, edge=bench.edge, clock=bench.clock, jitter=Random(0)) as bench.engine:
+            await bench.seed()
+            await bench.drain(PAGES, RUNS)
+            days = sorted(set(await bench.take(DAYS)))
+            for place, body in enumerate(days):
+                bench.edge.kill_at(place, after=True)
+                killed.append(await dies(publish_day(bench.engine, body)))
+                bench.restart()
+                await publish_day(bench.engine, body)
+            for day in tenant.days:
+                rows = (await bench.ledger("ActualCost", day)).filter(pl.col("x_ChargeType") == "Usage")
+                current, former = (rows.filter(pl.col("x_ValidTo").is_null() == now) for now in (True, False))
+                assert set(current["x_Change"]) == set(former["x_Ended"]) == {"reshaped"}, day
+                assert not current["x_IsAdjustment"].any(), day
+        assert len(days) == 30
+        assert killed[:20] == [True] * 20
+        assert not killed[-1]
