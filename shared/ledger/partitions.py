@@ -4,18 +4,21 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, Final
 
 import polars as pl
 
 from shared.days import PublishedFile
 from shared.ledger.cells import CELL, with_cells
-from shared.ledger.classify import NEW, RESHAPED, RETRACTED, Restatement, restate
+from shared.ledger.classify import NEW, RESHAPED, RETRACTED, Restatement, restate, sort_ledger
 from shared.ledger.columns import LEDGER, PAYLOAD
 from shared.ledger.files import Listing, PublishedFiles, ledger_path
 from shared.ledger.standing import Standing
 from shared.scopes import Scope
 
 _CURRENT = pl.col("x_ValidTo").is_null()
+_ROW = ["x_RecordId", "x_SourceScope", "BillingCurrency", "BilledCost", "EffectiveCost", "nth"]
+_ANTI: Final[Mapping[str, Any]] = {"how": "anti", "nulls_equal": True}
 _PLACE = (*CELL, "BillingCurrency")
 """Ownership is decided for each currency by itself."""
 
@@ -24,14 +27,20 @@ _PLACE = (*CELL, "BillingCurrency")
 class Partition:
     """One subscription's partition: as the last publication left it (`prior`) and as it should be.
 
-    `file` is what lies there, None where there is none; `lies_so` tells whether it holds `prior`.
+    `file` is what lies there, None where there is none, and `lying` its rows: `prior` itself, or others where a
+    publisher came to no end.
     """
 
     subscription: str
     file: PublishedFile | None
     prior: pl.DataFrame
     restated: Restatement
-    lies_so: bool
+    lying: pl.DataFrame
+
+    @property
+    def lies_so(self) -> bool:
+        """Whether what lies there is what the last publication left."""
+        return self.lying is self.prior
 
     @property
     def to_write(self) -> bool:
@@ -40,18 +49,33 @@ class Partition:
 
     @property
     def loses(self) -> bool:
-        """Whether a cost leaves it, which another partition may get."""
+        """Whether a cost leaves what lies there, which another partition may get."""
+        if not self.lies_so:
+            return not _rows_of(self.lying).join(_rows_of(self.restated.frame), on=_ROW, **_ANTI).is_empty()
         return self.restated.counts[RETRACTED] + self.restated.counts[RESHAPED] > 0
 
     @property
     def gains(self) -> bool:
-        """Whether a cost comes to it, which another partition may lose."""
+        """Whether a cost comes to what lies there, which another partition may lose."""
+        if not self.lies_so:
+            return not _rows_of(self.restated.frame).join(_rows_of(self.lying), on=_ROW, **_ANTI).is_empty()
         return self.restated.counts[NEW] + self.restated.counts[RESHAPED] > 0
 
     def without_gains(self, as_of: datetime) -> pl.DataFrame:
-        """Give it as it should be, less what comes with this publication."""
+        """Give it as it should be, less what comes with this publication, or does not lie there yet."""
+        if not self.lies_so:
+            stays = _rows_of(self.restated.frame).join(
+                _rows_of(self.lying), on=_ROW, how="semi", nulls_equal=True
+            )
+            former = self.restated.frame.filter(~_CURRENT)
+            return sort_ledger(pl.concat([former, stays.select(former.columns)]))
         comes = _CURRENT & (pl.col("x_ValidFrom") == as_of) & pl.col("x_Change").is_in([NEW, RESHAPED])
         return self.restated.frame.filter(~comes)
+
+
+def _rows_of(frame: pl.DataFrame) -> pl.DataFrame:
+    """Give the current rows, equal ones numbered."""
+    return frame.filter(_CURRENT).with_columns(nth=pl.int_range(pl.len()).over(_ROW[:-1]))
 
 
 def lay_over(
@@ -86,8 +110,8 @@ def lay_over(
             published_before=standing.had_reading,
             is_reshaped=_reshaped(standing, subscription, prior, new),
         )
-        lies_so = prior is ledger.get(subscription, prior)
-        partitions.append(Partition(subscription, described.get(subscription), prior, restated, lies_so))
+        lying = ledger.get(subscription, prior)
+        partitions.append(Partition(subscription, described.get(subscription), prior, restated, lying))
     return partitions
 
 

@@ -73,5 +73,5 @@ def _one_failure_each(found: list[Point]) -> list[Point]:
 
 
 def _plain(call: Call) -> str:
-    """Name a call without the random names in a staged page's path."""
-    return name_of(call).partition("/pages/")[0]
+    """Name a call without the random names of a staged page, or of what was put aside."""
+    return name_of(call).partition("/pages/")[0].partition("/aside/")[0]
