@@ -172,7 +172,7 @@ async def _sweep_run(engine: Engine, run: Run, now: datetime, longest: timedelta
         await close_run(engine, run, abandoned(run, cause))
         return False
     late = await _is_late(engine, run, now)
-    if not run.seeded and now - run.created_at > engine.settings.stall:
+    if not run.seeded and open_for > engine.settings.stall:
         run = await finish_seeding(engine, run)
     pieces = await engine.runs.slices(run, only_open=True, refused=tell)
     for piece in pieces:

@@ -118,10 +118,11 @@ def _rule(voices: Sequence[Voice], tolerance: Decimal) -> Iterator[Ruling]:
         ]
         listed = distinct(voice.claim for voice in here if voice.claim.listed)
         owners = _owners(listed, kind)
+        is_held = group is not None and _holds_all(voices, tolerance)
         for where in places:
             kept = _with_those_that_left(owners, here, where, tolerance)
             candidates = distinct([*listed, *kept])
-            if group is not None and _holds_all(voices, tolerance):
+            if is_held:
                 kept = [claim for claim in kept if claim.scope.resource_group is None]
             yield Ruling(where, tuple(candidates), tuple(kept))
 

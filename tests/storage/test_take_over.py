@@ -134,6 +134,13 @@ async def aside(bench: Laptop) -> list[str]:
     return [blob.name for blob in await bench.engine.storage.blobs.list("cost-staging", "aside/")]
 
 
+async def die_half_way(bench: Laptop, day: bytes) -> None:
+    """Let a publisher write a day's partitions and die before its manifest."""
+    bench.edge.kill_on("blob put costs/manifest")
+    assert await dies(publish_day(bench.engine, day))
+    bench.restart()
+
+
 @asynccontextmanager
 async def taking_over(tenant: Tenant) -> AsyncIterator[tuple[Laptop, Run, list[bytes]]]:
     """Subscriptions were read that take over from a billing account whose pages are purged; no day is worked."""
@@ -179,9 +186,7 @@ async def test_what_a_publisher_put_aside_outlasts_the_purge_until_the_day_is_pu
     tenant = Tenant(6, subscriptions=2, days=1, rows_per_day=30)
     async with taking_over(tenant) as (bench, run, (day,)):
         before = await bench.totals()
-        bench.edge.kill_on("blob put costs/manifest")
-        assert await dies(publish_day(bench.engine, day))
-        bench.restart()
+        await die_half_way(bench, day)
         bench.clock.ahead += timedelta(days=8)
 
         await purge(bench.engine)
@@ -198,9 +203,7 @@ async def test_day_whose_rows_put_aside_are_gone_fails_by_name_until_its_scope_i
     tenant = Tenant(6, subscriptions=2, days=1, rows_per_day=30)
     async with taking_over(tenant) as (bench, run, (day,)):
         before = await bench.totals()
-        bench.edge.kill_on("blob put costs/manifest")
-        assert await dies(publish_day(bench.engine, day))
-        bench.restart()
+        await die_half_way(bench, day)
         for name in await aside(bench):
             await bench.engine.storage.blobs.delete("cost-staging", name)
 
