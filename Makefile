@@ -45,7 +45,7 @@ test: setup
 
 # Everything that `make test` takes a sample of; COST_TEST_SEED draws other storms and other moments.
 crash-test: setup
-	@COST_TEST_POINTS=all COST_TEST_STORMS=500 COST_TEST_KILLS=50 $(BIN)/python -m pytest -q tests/crash tests/e2e/test_sigkill.py
+	@COST_TEST_POINTS=all COST_TEST_STORMS=500 COST_TEST_KILLS=50 $(BIN)/python -m pytest -q -n auto --dist worksteal tests/crash tests/e2e/test_sigkill.py
 
 start: setup
 	@$(BIN)/python -m infra.local start
