@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import combinations
 from typing import TypeVar
 
 from shared.environment import names
@@ -199,4 +200,10 @@ def _list_problems(listed: Sequence[ScopeSettings]) -> list[str]:
     # Records of usageDetails show their resource group, whatever is asked.
     grouped = [entry for entry in listed if entry.source is Source.QUERY]
     overlaps = (overlap_problem(narrow, wide.scope, wide.grouping) for narrow in scopes for wide in grouped)
-    return [*problems, *filter(None, overlaps)]
+    shared = [
+        f"names {one} and {other}, which may be billed the same costs: "
+        f"keep one kind of the two, or list {one.account}"
+        for one, other in combinations((scope for scope in scopes if scope.is_billing), 2)
+        if one.may_share(other)
+    ]
+    return [*problems, *filter(None, overlaps), *shared]

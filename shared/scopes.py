@@ -53,6 +53,13 @@ _WIDTHS = {
     ScopeKind.MANAGEMENT_GROUP: 5,
 }
 
+_SIDE_BY_SIDE = (
+    frozenset({ScopeKind.DEPARTMENT, ScopeKind.ENROLLMENT_ACCOUNT}),
+    frozenset({ScopeKind.BILLING_PROFILE, ScopeKind.CUSTOMER}),
+    frozenset({ScopeKind.INVOICE_SECTION, ScopeKind.CUSTOMER}),
+)
+"""Kinds of one billing account of which one may hold the other, though neither path shows it."""
+
 _SHAPES: dict[tuple[str, ...], ScopeKind] = {
     ("subscriptions", "*"): ScopeKind.SUBSCRIPTION,
     ("subscriptions", "*", "resourcegroups", "*"): ScopeKind.RESOURCE_GROUP,
@@ -137,6 +144,20 @@ class Scope:
         paths decide.
         """
         return self.contains(other) or (self.is_wide and not other.is_wide)
+
+    def may_share(self, other: "Scope") -> bool:
+        """Whether both lie side by side below one billing account and may be billed the same costs.
+
+        A department holds enrollment accounts and a customer is billed through a profile and its sections, but no
+        path tells which. Two of one kind never share a cost.
+        """
+        kinds = frozenset({self.kind, other.kind})
+        return kinds in _SIDE_BY_SIDE and self.account == other.account
+
+    @property
+    def account(self) -> str:
+        """The lower-case path of the billing account, for a billing scope."""
+        return "/".join(self.lower_path.split("/")[:5])
 
     def __str__(self) -> str:
         return self.path

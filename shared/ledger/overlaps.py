@@ -25,15 +25,22 @@ _PURCHASE = "purchase"
 class Claim:
     """A scope that has a reading of the day, empty or not.
 
-    `listed`: it is in the settings still. `reconciled`: the reading is complete and proven; false too for an
-    owner that has failed so long that it loses its open days. Such a reading counts only where no other does.
+    `listed`: it is in the settings still. `proven`: the reading is complete and agreed with its control.
+    `lapsed`: its scope has failed so long since that it loses the day. What is either unproven or lapsed counts
+    only where no other does.
     `names_groups`: its rows tell their resource group, so that a group's own scope can stand for its part of them.
     """
 
     scope: Scope
     listed: bool = True
-    reconciled: bool = True
+    proven: bool = True
+    lapsed: bool = False
     names_groups: bool = True
+
+    @property
+    def reconciled(self) -> bool:
+        """Whether it comes before those that are not."""
+        return self.proven and not self.lapsed
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +114,7 @@ class Ruling:
 def shadows(one: Scope, other: Scope) -> bool:
     """Whether two scopes that report one subscription see the same costs of it."""
     if one.is_billing and other.is_billing:
-        return one.contains(other) or other.contains(one)
+        return one.contains(other) or other.contains(one) or one.may_share(other)
     return True
 
 

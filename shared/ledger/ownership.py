@@ -8,7 +8,9 @@ none does, to whom usage would belong. Two billing scopes neither of which conta
 costs, so both count. "Brings rows" is the measure, because an empty reading is no proof of zero.
 
 Who left the settings counts after all the others, for what those who are there don't report: usage, or a type of
-other charges. Where a reading that counts was made without resource groups, a group's own scope is shadowed: the
+other charges; so does a billing scope that failed for too long, for purchases and the like.
+
+Where a reading that counts was made without resource groups, a group's own scope is shadowed: the
 settings refuse the two side by side, but a reading from before, or of a scope that left, may still be there.
 """
 
@@ -120,7 +122,7 @@ def _rule(voices: Sequence[Voice], tolerance: Decimal) -> Iterator[Ruling]:
         owners = _owners(listed, kind)
         is_held = group is not None and _holds_all(voices, tolerance)
         for where in places:
-            kept = _with_those_that_left(owners, here, where, tolerance)
+            kept = _with_those_not_replaced(owners, here, where, tolerance)
             candidates = distinct([*listed, *kept])
             if is_held:
                 kept = [claim for claim in kept if claim.scope.resource_group is None]
@@ -148,22 +150,22 @@ def _owners(candidates: Iterable[Claim], kind: ChargeClass) -> list[Claim]:
     return owners
 
 
-def _with_those_that_left(
+def _with_those_not_replaced(
     owners: list[Claim], here: Sequence[Voice], where: Where, tolerance: Decimal
 ) -> list[Claim]:
-    """Add to the owners who left the settings and is not replaced there.
+    """Add to the owners who lost the cell and is not replaced there: it left the settings, or failed for too long.
 
     It is replaced by who reports that class of charge, and that type where it is no usage. But of what only it
-    saw all of, a smaller part is no replacement: then it counts still, in their place.
+    saw all of, a smaller part is no replacement: then it counts still, in their place, if it was proven.
     """
     said = [voice for voice in here if voice.charge_type == where[2]]
     bring = {voice.claim for voice in said}
-    left = [claim for claim in bring if not claim.listed]
-    for claim in sorted(left, key=lambda claim: _rank(claim, where[0])):
+    lost = [claim for claim in bring if _has_lost(claim, owners, where[0])]
+    for claim in sorted(lost, key=lambda claim: _rank(claim, where[0])):
         rivals = [owner for owner in owners if owner in bring and shadows(owner.scope, claim.scope)]
         if not rivals:
             owners = [*owners, claim]
-        elif where[0] is ChargeClass.OTHER and all(sees_more(claim.scope, rival.scope) for rival in rivals):
+        elif where[0] is ChargeClass.OTHER and claim.proven and _sees_more(claim, rivals):
             cell = [voice for voice in said if voice.where == where]
             own, theirs = (
                 absolute_of(voice for voice in cell if voice.claim in claims) for claims in ([claim], rivals)
@@ -171,6 +173,22 @@ def _with_those_that_left(
             if own > theirs and not near(own, theirs, own, tolerance):
                 owners = [*(owner for owner in owners if owner not in rivals), claim]
     return owners
+
+
+def _has_lost(claim: Claim, owners: Sequence[Claim], kind: ChargeClass) -> bool:
+    """Whether a scope would count, had it not left the settings or failed.
+
+    Of those that are asked still, only whoever sees more than those that took over: the others see what is there.
+    """
+    if not claim.listed:
+        return True
+    if claim.reconciled or kind is not ChargeClass.OTHER or claim in owners:
+        return False
+    return _sees_more(claim, [owner for owner in owners if shadows(owner.scope, claim.scope)])
+
+
+def _sees_more(claim: Claim, rivals: Sequence[Claim]) -> bool:
+    return all(sees_more(claim.scope, rival.scope) for rival in rivals)
 
 
 def _rank(claim: Claim, kind: ChargeClass) -> tuple[bool, bool, int, str]:

@@ -182,7 +182,8 @@ def _claims(standing: Standing, settle: timedelta) -> list[Claim]:
         Claim(
             Scope.parse(pointer.scope),
             listed=pointer.key in standing.scopes.keys,
-            reconciled=pointer.reading.agreed and not lapsed(pointer, settle),
+            proven=pointer.reading.agreed,
+            lapsed=lapsed(pointer, settle),
             names_groups=names_groups(pointer.reading.shape),
         )
         for pointer in standing.pointers.values()

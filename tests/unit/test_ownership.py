@@ -76,8 +76,13 @@ def lost(path: str) -> Claim:
 
 
 def failed(path: str) -> Claim:
-    """A scope without a proven reading, or one that has failed for too long."""
-    return Claim(Scope.parse(path), reconciled=False)
+    """A scope that has failed for too long."""
+    return Claim(Scope.parse(path), lapsed=True)
+
+
+def unproven(path: str) -> Claim:
+    """A scope whose reading no control total confirms, published all the same."""
+    return Claim(Scope.parse(path), proven=False)
 
 
 def test_a_scope_alone_owns_all() -> None:
@@ -161,6 +166,17 @@ def test_billing_scopes_apart_never_shadow_each_other(second: str, charge: str) 
     rows = [row(PROFILE, charge=charge), row(second, charge=charge)]
 
     assert owned(rows) == [True, True]
+
+
+@pytest.mark.parametrize("charge", ["Usage", "Purchase"])
+def test_enrollment_account_that_replaced_its_department_in_the_settings_counts_alone(charge: str) -> None:
+    """The settings refuse the two side by side, but a reading of one that left may still be there."""
+    rows = [
+        row(f"{ACCOUNT}/departments/7", charge=charge),
+        row(f"{ACCOUNT}/enrollmentAccounts/8", charge=charge),
+    ]
+
+    assert owned(rows, lost(f"{ACCOUNT}/departments/7")) == [False, True]
 
 
 def test_what_a_shadowed_scope_would_shadow_still_counts() -> None:
@@ -248,6 +264,41 @@ def test_a_failed_owner_loses_to_the_next(wide: str) -> None:
 
 def test_a_failed_owner_stays_where_nobody_else_is() -> None:
     assert owned([row(SUB), row(TENANT, sub=B)], failed(SUB)) == [True, True]
+
+
+@pytest.mark.parametrize("out", [failed, unproven])
+@pytest.mark.parametrize("there", [SUB, PROFILE, TENANT])
+def test_purchases_that_a_failed_account_alone_has_told_stay_beside_anothers_refund(
+    there: str,
+    out: Any,  # noqa: ANN401
+) -> None:
+    """Its refund goes to who reports it now; nobody reports the purchase."""
+    rows = [row(ACCOUNT, "1000", charge="Purchase"), row(ACCOUNT, "-5", charge="Refund")]
+    rows += [row(there, "-5", charge="Refund")]
+
+    assert owned(rows, out(ACCOUNT)) == [True, False, True]
+
+
+@pytest.mark.parametrize(("out", "stays"), [(failed, True), (unproven, False)])
+def test_a_part_replaces_a_failed_accounts_whole_only_where_that_was_never_proven(
+    out: Any,  # noqa: ANN401
+    *,
+    stays: bool,
+) -> None:
+    """A profile sees its part of what belongs to no subscription; an unproven sum may be any."""
+    rows = [
+        row(ACCOUNT, "1000", sub="none", charge="Purchase"),
+        row(PROFILE, "300", sub="none", charge="Purchase"),
+    ]
+
+    assert owned(rows, out(ACCOUNT)) == [stays, not stays]
+
+
+def test_a_failed_subscriptions_refund_is_still_its_accounts_to_tell() -> None:
+    """Only who sees more than those that count keeps what they do not report."""
+    rows = [row(SUB, "-5", charge="Refund"), row(ACCOUNT, "100", charge="Purchase")]
+
+    assert owned(rows, failed(SUB)) == [False, True]
 
 
 def test_a_scope_that_left_keeps_what_nobody_else_reports() -> None:

@@ -143,6 +143,35 @@ def test_what_no_path_shows_is_not_contained(outer: str, inner: str) -> None:
     assert not Scope.parse(outer).contains(Scope.parse(inner))
 
 
+DEPARTMENT, ENROLLMENT, CUSTOMER = (
+    f"{ACCOUNT}/{below}" for below in ("departments/7", "enrollmentAccounts/8", "customers/9")
+)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [(DEPARTMENT, ENROLLMENT), (PROFILE, CUSTOMER), (SECTION, CUSTOMER)]
+)
+def test_scopes_side_by_side_of_which_one_may_hold_the_other_may_share_costs(one: str, other: str) -> None:
+    assert Scope.parse(one).may_share(Scope.parse(other.upper()))
+    assert Scope.parse(other).may_share(Scope.parse(one))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (PROFILE, f"{ACCOUNT}/billingProfiles/other"),
+        (DEPARTMENT, f"{ACCOUNT}/departments/8"),
+        (PROFILE, SECTION),
+        (ACCOUNT, CUSTOMER),
+        (DEPARTMENT, "/providers/Microsoft.Billing/billingAccounts/other/enrollmentAccounts/8"),
+    ],
+)
+def test_scopes_of_one_kind_or_of_two_accounts_share_none_and_what_holds_the_other_is_told_by_its_path(
+    one: str, other: str
+) -> None:
+    assert not Scope.parse(one).may_share(Scope.parse(other))
+
+
 def test_any_wide_scope_might_hold_any_subscription_or_group() -> None:
     for wide in (SECTION, PROFILE, ACCOUNT, MANAGEMENT_GROUP):
         assert Scope.parse(wide).may_contain(Scope.parse(SUBSCRIPTION))

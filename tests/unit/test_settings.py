@@ -147,6 +147,10 @@ def test_the_default_grouping_goes_by_the_scopes_kind() -> None:
         ('[{"scope": "/subscriptions/a", "metrics": 3}]', "at /subscriptions/a: metrics is 3"),
         ('[{"scope": "/subscriptions/a", "grouping": ["Meter"]}]', "grouping must name ServiceName"),
         ("/subscriptions/a,/SUBSCRIPTIONS/A/", "names /SUBSCRIPTIONS/A twice"),
+        (
+            f"{ACCOUNT}/departments/7,{ACCOUNT}/enrollmentAccounts/8",
+            f"which may be billed the same costs: keep one kind of the two, or list {ACCOUNT.lower()}",
+        ),
         ("/subscriptions/a?b", "is no scope|identifier"),
     ],
 )
