@@ -18,10 +18,11 @@ from shared.ledger.believed import Believed, believed, current_rows, lasting, ow
 from shared.ledger.columns import COST_COLUMN
 from shared.ledger.daily import TotalError, daily
 from shared.ledger.files import PublishedFiles, daily_path, manifest_path
+from shared.ledger.left import left_by_publication
 from shared.ledger.manifest import alike, disagreements, manifest, status_of
 from shared.ledger.ownership import Assignment, Claim, assign
 from shared.ledger.partitions import Partition, current, lay_over, write
-from shared.ledger.put_aside import forget, left_by_publication, put_aside
+from shared.ledger.put_aside import forget, put_aside
 from shared.ledger.standing import Standing, ledger_of, stand
 from shared.messages import BadMessage, DayItem
 from shared.normalise.exact import add_by_currency
@@ -109,10 +110,10 @@ async def _bring_up_to(engine: Engine, run: Run, files: PublishedFiles, standing
     metric, day = standing.metric, standing.day
     standing.demand_pointers()
     ledger, described = await ledger_of(files, standing)
-    left = await left_by_publication(engine, standing, ledger)
-    before = current_rows(day, left)
+    left = await left_by_publication(engine, standing, ledger, described)
+    before = current_rows(day, left.partitions)
     beliefs = await believed(engine, standing, before)
-    as_of = standing.as_of(left, engine.settings.settle)
+    as_of = standing.as_of(left.partitions, engine.settings.settle)
     settled = standing.settled_at(as_of, engine.settings.settle)
     if settled:
         standing.demand_history(engine.settings.container)
@@ -122,7 +123,10 @@ async def _bring_up_to(engine: Engine, run: Run, files: PublishedFiles, standing
     )
     rows = beliefs.rows.filter(owned.owned)
     beliefs.demand_no_gap(before, rows, [claim.scope for claim in claims])
-    partitions = lay_over(standing, left, ledger, described, rows, as_of=as_of, settled=settled)
+    whole = left.whole or not settled
+    partitions = lay_over(
+        standing, left.partitions, ledger, described, rows, as_of=as_of, settled=settled and whole
+    )
     totals_of_day = _totals_of_day(standing, partitions)
     held = await put_aside(engine, standing, partitions, lasting(standing), as_of)
     written = await write(files, standing, partitions, as_of)
@@ -139,7 +143,7 @@ async def _bring_up_to(engine: Engine, run: Run, files: PublishedFiles, standing
         totals=_totals(totals_of_day),
         published_at=engine.clock(),
         files=tuple(written),
-        known_since=standing.known_since(left, as_of),
+        known_since=standing.known_since(left.partitions, as_of, whole=whole),
         disagrees=disagreements(owned, engine.settings.control_tolerance),
         alike=_alike(standing, beliefs, owned, engine.settings.control_tolerance),
         owned=_owned(standing, rows),

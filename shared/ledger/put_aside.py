@@ -9,7 +9,7 @@ and pay nothing.
 """
 
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 from typing import Final
@@ -30,30 +30,27 @@ _ASIDE: Final = {"subscription_id": pl.String(), **LEDGER}
 _CURRENT = pl.col("x_ValidTo").is_null()
 
 
-async def left_by_publication(
-    engine: Engine, standing: Standing, ledger: Mapping[str, pl.DataFrame]
-) -> dict[str, pl.DataFrame]:
-    """Give the day's partitions by subscription as the last publication left them.
+async def aside_of(engine: Engine, standing: Standing) -> dict[str, pl.DataFrame]:
+    """Give the partitions, by subscription, that a publisher which ended half-way put aside.
 
-    `ledger` holds them as they lie there. What a publisher that ended half-way put aside stands for those that it
-    may have changed; a blob that is gone stands for nothing.
+    A blob that is gone stands for nothing.
 
     Raises:
         UnreadableError: what was put aside was replaced by something else.
     """
-    left = dict(ledger)
     publication = standing.publication
     if publication is None or not publication.aside:
-        return left
+        return {}
     container = engine.settings.staging_container
     blob = await engine.storage.blobs.get(container, publication.aside)
-    if blob is not None:
-        aside = decode(blob.data, _ASIDE, f"{container}/{publication.aside}", CURE)
-        found = aside.partition_by("subscription_id", as_dict=True, include_key=False)
-        # One that had no file then and has none now is no partition.
-        of = [name for name in publication.aside_of if (name,) in found or name in ledger]
-        left |= {name: found.get((name,), pl.DataFrame(schema=LEDGER)) for name in of}
-    return left
+    if blob is None:
+        return {}
+    aside = decode(blob.data, _ASIDE, f"{container}/{publication.aside}", CURE)
+    found = aside.partition_by("subscription_id", as_dict=True, include_key=False)
+    # One that had no file then and has none now is no partition.
+    lying = standing.listing.partitions(standing.metric, standing.day)
+    of = [name for name in publication.aside_of if (name,) in found or name in lying]
+    return {name: found.get((name,), pl.DataFrame(schema=LEDGER)) for name in of}
 
 
 async def put_aside(

@@ -93,28 +93,33 @@ class Standing:
         """Give the one time of this publication: no clock is asked, so a retry writes the same bytes.
 
         It is the latest of what changed, a scope's loss of the day included, and of any time that stands in the
-        partitions already.
+        partitions already; and it is later than the last publication's, so that what is written now can be told
+        from what that one left.
         """
         times = [pointer.changed_at for pointer in self.pointers.values()]
         times += [lapsed_at(pointer, settle) for pointer in self.pointers.values()]
         if self.publication is not None:
-            times += [self.publication.as_of, self.scopes.since]
+            times += [self.publication.as_of + _MOMENT, self.scopes.since]
         times += [frame.select(pl.max_horizontal(_TIMES.max())).item() for frame in ledger.values()]
         return max((moment for moment in times if moment is not None), default=self.scopes.since)
 
-    def known_since(self, ledger: Mapping[str, pl.DataFrame], as_of: datetime) -> datetime | None:
+    def known_since(
+        self, ledger: Mapping[str, pl.DataFrame], as_of: datetime, *, whole: bool
+    ) -> datetime | None:
         """Give the time since which something is known of the day, None while no scope has a reading of it.
 
         It is the time of the first publication that had one, though no row bears witness of it where the day was
         empty then. Where that publication is forgotten but its manifest lies there, the earliest row tells; without
-        a manifest, rows are those of a publisher that came to no end.
+        a manifest, rows are those of a publisher that came to no end. Where what was left is not whole, it is now.
         """
         if all(pointer.reading is None for pointer in self.pointers.values()):
             return None
-        known = None if self.publication is None else self.publication.known_since
+        if self.publication is not None:
+            known = self.publication.known_since
+            return known if whole and known is not None else as_of
         told = manifest_path(self.metric, self.day) in self.listing.etags
         first = [_first_time(frame) for frame in ledger.values()] if told else []
-        return min(moment for moment in (known, as_of, *first) if moment is not None)
+        return min(moment for moment in (as_of, *first) if moment is not None)
 
     def settled_at(self, as_of: datetime, settle: timedelta) -> bool:
         """Tell whether the day was settled at that time."""
@@ -127,6 +132,7 @@ GONE_CURE = (
 )
 
 _TIMES = pl.col("x_ValidFrom", "x_ValidTo")
+_MOMENT = timedelta(microseconds=1)
 
 
 def _first_time(partition: pl.DataFrame) -> datetime | None:

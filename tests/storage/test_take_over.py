@@ -142,9 +142,9 @@ async def die_half_way(bench: Laptop, day: bytes) -> None:
 
 
 @asynccontextmanager
-async def taking_over(tenant: Tenant) -> AsyncIterator[tuple[Laptop, Run, list[bytes]]]:
+async def taking_over(tenant: Tenant, **settings: str) -> AsyncIterator[tuple[Laptop, Run, list[bytes]]]:
     """Subscriptions were read that take over from a billing account whose pages are purged; no day is worked."""
-    async with laptop(tenant, COST_SCOPES=tenant.billing_account) as bench:
+    async with laptop(tenant, COST_SCOPES=tenant.billing_account, **settings) as bench:
         await bench.run()
         bench.clock.ahead = timedelta(days=8)
         await purge(bench.engine)
@@ -199,9 +199,10 @@ async def test_what_a_publisher_put_aside_outlasts_the_purge_until_the_day_is_pu
         assert await aside(bench) == []
 
 
-async def test_day_whose_rows_put_aside_are_gone_fails_by_name_until_its_scope_is_read_again() -> None:
+async def test_open_day_whose_rows_put_aside_are_gone_fails_by_name_until_its_scope_is_read_again() -> None:
+    """Of a settled day the rows that went are still there, as history; of an open one they were replaced."""
     tenant = Tenant(6, subscriptions=2, days=1, rows_per_day=30)
-    async with taking_over(tenant) as (bench, run, (day,)):
+    async with taking_over(tenant, COST_SETTLE_HOURS="8760") as (bench, run, (day,)):
         before = await bench.totals()
         await die_half_way(bench, day)
         for name in await aside(bench):
@@ -219,6 +220,21 @@ async def test_day_whose_rows_put_aside_are_gone_fails_by_name_until_its_scope_i
         async with open_engine(environ, edge=bench.edge, clock=bench.clock, jitter=Random(0)) as bench.engine:
             assert (await bench.run()).status is RunStatus.COMPLETE
             assert await bench.totals() == before
+
+
+async def test_settled_day_is_begun_again_from_its_own_history_where_what_was_put_aside_is_gone() -> None:
+    tenant = Tenant(6, subscriptions=2, days=1, rows_per_day=30)
+    async with taking_over(tenant) as (bench, run, (day,)):
+        before = await bench.totals()
+        await die_half_way(bench, day)
+        for name in await aside(bench):
+            await bench.engine.storage.blobs.delete("cost-staging", name)
+
+        await publish_day(bench.engine, day)
+
+        await bench.drain(RUNS)
+        assert (await bench.closed(run)).status is RunStatus.COMPLETE
+        assert await bench.totals() == before
 
 
 async def test_publication_that_takes_nothing_from_a_scope_as_it_was_puts_nothing_aside() -> None:

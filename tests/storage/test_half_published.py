@@ -1,0 +1,162 @@
+"""A day that a publisher left half-written, and that is published next for a newer reading: its history is told true.
+
+What nobody published was never believed, whatever a dead or paused publisher had written of it by then.
+"""
+
+from datetime import timedelta
+
+import pytest
+
+from infra.local.simulator import Tenant, restate
+from shared.edge import Call
+from shared.ledger.files import ledger_path
+from shared.messages import DAYS, PAGES, RUNS
+from shared.view import settled_at
+from shared.worker import STEPS
+from tests.faults import dies
+from tests.laptop import Laptop, laptop
+from tests.then import METRIC, amounts, asked, costs, now, tenant_of
+from tests.truth import truth_of
+
+WRITE = "blob put costs/ledger"
+
+
+async def half_publish(bench: Laptop, *, kill_on: str = WRITE) -> None:
+    """Read what the tenant says now, and die after the first of the files is written."""
+    await bench.seed()
+    await bench.drain(PAGES, RUNS)
+    (body,) = await bench.take(DAYS)
+    bench.edge.kill_on(kill_on, after=True)
+    assert await dies(STEPS[DAYS](bench.engine, body))
+    bench.restart()
+
+
+def move_a_cost(tenant: Tenant) -> None:
+    """Let a charge change hands: from the second subscription to the first, the larger one."""
+    (day,) = tenant.days
+    one, other = tenant.subscriptions
+    charges = tenant.charges(day, other)
+    tenant.put(day, other, charges[1:])
+    tenant.put(day, one, (*tenant.charges(day, one), charges[0]))
+
+
+@pytest.mark.parametrize("changes", ["restated", "moved"])
+async def test_reading_that_was_never_published_whole_was_never_believed(changes: str) -> None:
+    tenant = tenant_of(days=1)
+    (day,) = tenant.days
+    async with laptop(tenant) as bench:
+        # GIVEN a settled day, of which a newer reading was written to one of two subscriptions' files
+        await bench.run()
+        first, believed = now(bench), costs(truth_of(tenant))
+        restate(tenant, 8, [day])
+        if changes == "moved":
+            move_a_cost(tenant)
+        await half_publish(bench)
+        between = now(bench)
+
+        # WHEN a still newer one is published
+        restate(tenant, 4, [day])
+        await bench.run()
+
+        # THEN of the time between, the day is believed to be what was last published whole
+        assert amounts(await asked(bench, first)) == believed
+        assert amounts(await asked(bench, between)) == believed
+        assert amounts(await asked(bench, now(bench))) == costs(truth_of(tenant))
+        assert await bench.totals() == truth_of(tenant)
+
+
+async def test_reading_whose_manifest_was_written_was_believed_though_its_publisher_died_then() -> None:
+    """Readers could see it, and its files were whole."""
+    tenant = tenant_of(days=1)
+    (day,) = tenant.days
+    async with laptop(tenant) as bench:
+        await bench.run()
+        now(bench)
+        restate(tenant, 8, [day])
+        believed = costs(truth_of(tenant))
+        await half_publish(bench, kill_on="blob put costs/manifests")
+        between = now(bench)
+
+        restate(tenant, 4, [day])
+        await bench.run()
+
+        assert amounts(await asked(bench, between)) == believed
+        assert amounts(await asked(bench, now(bench))) == costs(truth_of(tenant))
+
+
+async def test_first_reading_that_was_never_published_whole_leaves_no_trace() -> None:
+    tenant = tenant_of(days=1)
+    (day,) = tenant.days
+    async with laptop(tenant) as bench:
+        await half_publish(bench)
+        between = now(bench)
+
+        restate(tenant, 8, [day])
+        await bench.run()
+
+        assert {one.state for one in await asked(bench, between)} == {"unread"}
+        assert amounts(await asked(bench, now(bench))) == costs(truth_of(tenant))
+        assert (await bench.ledger(METRIC, day))["x_ValidTo"].null_count() == len(
+            await bench.ledger(METRIC, day)
+        )
+
+
+async def test_paused_publisher_that_another_overtakes_leaves_no_trace() -> None:
+    tenant = tenant_of(days=1)
+    (day,) = tenant.days
+    async with laptop(tenant) as bench, bench.other() as (other, _):
+        await bench.run()
+        believed, between = costs(truth_of(tenant)), []
+
+        async def another_publishes_newer(_: Call) -> None:
+            between.append(now(bench))
+            restate(tenant, 4, [day])
+            bench.engine, awake = other, bench.engine
+            await bench.run()
+            bench.engine = awake
+
+        # GIVEN a publisher that is paused between two files, while another publishes a newer reading
+        now(bench)
+        restate(tenant, 8, [day])
+        await bench.seed()
+        await bench.drain(PAGES, RUNS)
+        (body,) = await bench.take(DAYS)
+        second = ledger_path(METRIC, day, max(tenant.subscriptions))
+        bench.edge.meanwhile(f"blob put costs/{second}", another_publishes_newer)
+        await STEPS[DAYS](bench.engine, body)
+
+        # THEN the answer of the time between is what had been published
+        assert amounts(await asked(bench, between[0])) == believed
+        assert amounts(await asked(bench, now(bench))) == costs(truth_of(tenant))
+
+
+async def test_day_that_was_left_half_written_while_it_was_open_is_unknown_until_it_is_published_again() -> (
+    None
+):
+    """Its rows were replaced in place: what it was when it settled nobody can say, so nobody is told a mixture."""
+    tenant = tenant_of(days=1)
+    (day,) = tenant.days
+    async with laptop(tenant) as bench:
+        settles = settled_at(day, bench.engine.settings.settle)
+        bench.clock.ahead += settles - timedelta(hours=6) - bench.clock()
+        await bench.run()
+        now(bench)
+        restate(tenant, 8, [day])
+        await half_publish(bench)
+
+        # WHEN it is published the next time, it is settled
+        bench.clock.ahead += timedelta(hours=12)
+        restate(tenant, 4, [day])
+        await bench.run()
+
+        assert {one.state for one in await asked(bench, settles + timedelta(hours=1))} == {"unread"}
+        assert amounts(await asked(bench, now(bench))) == costs(truth_of(tenant))
+        rows = await bench.ledger(METRIC, day)
+        assert rows["x_ValidTo"].null_count() == len(rows)
+
+        # AND from then on its history is kept
+        at, believed = now(bench), costs(truth_of(tenant))
+        restate(tenant, 4, [day])
+        await bench.run()
+        assert amounts(await asked(bench, at)) == believed
+        assert {one.state for one in await asked(bench, settles + timedelta(hours=1))} == {"unread"}
