@@ -31,8 +31,10 @@ class ScopeState(StrEnum):
 class Reading:
     """One complete reading of a scope's day. Amounts are per currency; `shape` names source and grouping.
 
-    Later is what has the greater (`read_at`, `generation`): the service's clock, then the generation's start.
-    `with_repeated` tells whether rows that came on several pages count each time.
+    Its rows were read from `began` to `read_at` by the service's clock; `began` is None where one answer held all.
+    Later is what began later, then what ended later, then the later generation. A control total that was asked for
+    after the last page does not make it later: what leaves the day's total as it was, a cost that changes hands, is
+    not seen by it. `with_repeated` tells whether rows that came on several pages count each time.
     """
 
     run: str
@@ -47,12 +49,24 @@ class Reading:
     control_kind: str
     agreed: bool
     read_at: datetime
+    began: datetime | None = None
     with_repeated: bool = False
 
     @property
-    def order(self) -> tuple[datetime, str]:
+    def since(self) -> datetime:
+        """When its first page was read."""
+        return self.began or self.read_at
+
+    @property
+    def order(self) -> tuple[datetime, datetime, str]:
         """What orders readings in time."""
-        return self.read_at, self.generation
+        return self.since, self.read_at, self.generation
+
+    def crosses(self, other: "Reading") -> bool:
+        """Whether both say something else and were read at one time, so that nobody can tell which is newer."""
+        if (self.digest, self.shape) == (other.digest, other.shape):
+            return False
+        return self.since < other.read_at and other.since < self.read_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,8 +228,11 @@ def _since(attempt: Attempt, reading: Reading) -> Attempt | None:
 
 
 def _answered(time: datetime, reading: Reading) -> bool:
-    """Tell whether a reading makes up for an attempt: the service dates its answers in whole seconds."""
-    return time < reading.read_at + _SECOND
+    """Tell whether a reading makes up for an attempt: it began later, and the service dates in whole seconds.
+
+    By its beginning, which orders readings too: so pointers come to the same whoever moves them first.
+    """
+    return time < reading.since + _SECOND
 
 
 def _latest(one: datetime | None, other: datetime) -> datetime:

@@ -152,7 +152,8 @@ def _packed(name: str, row: Row, kind: type[T]) -> T | None:
 
 def _demand_exact(reading: Reading) -> None:
     demand(reading.records >= 0, "reading", reading.records)
-    _demand_zones("reading", reading.read_at)
+    _demand_zones("reading", reading.since, reading.read_at)
+    demand(reading.since <= reading.read_at, "reading", reading.began)
     for amounts in (reading.totals, reading.absolutes, reading.control):
         _demand_finite("reading", amounts)
 

@@ -47,7 +47,7 @@ async def close(engine: Engine, piece: Slice, generation: Generation, item: Page
     if verdict is None:
         verdict = await _decide(engine, piece, generation, item)
     if verdict is not None:
-        await _apply(engine, piece, verdict)
+        await _apply(engine, piece, generation, verdict)
 
 
 async def _decide(engine: Engine, piece: Slice, generation: Generation, item: PageItem) -> Verdict | None:
@@ -159,23 +159,37 @@ def _days(piece: Slice) -> tuple[date, ...]:
     return Window(piece.reading_first, piece.reading_last).days
 
 
-async def _apply(engine: Engine, piece: Slice, verdict: Verdict) -> None:
+async def _apply(engine: Engine, piece: Slice, generation: Generation, verdict: Verdict) -> None:
     """Do what follows from a verdict; where pointers change meanwhile, from those that stand by then.
 
     Each round begins with what is stored, as a redelivery would: both come to the same end.
     """
-    readings = {day.day: _reading(piece, verdict, day) for day in verdict.days}
+    readings = {day.day: _reading(piece, generation, verdict, day) for day in verdict.days}
     for _ in range(ROUNDS):
         known = await engine.days.of_scope(
             piece.metric, piece.scope_key, piece.reading_first, piece.reading_last
         )
-        if lost := await _lost(engine, piece, known, readings):
+        crossed = [
+            day for day, reading in readings.items() if _crosses(engine, piece, known.get(day), reading)
+        ]
+        told = {day: reading for day, reading in readings.items() if day not in crossed}
+        if lost := await _lost(engine, piece, known, told):
             await _vanish(engine, piece, lost)
             return
-        if await _move(engine, piece, known, readings):
-            await _go_on(engine, piece, verdict)
+        if await _move(engine, piece, known, told):
+            await _go_on(engine, piece, verdict, crossed)
             return
     raise Conflict(f"pointers of {piece.scope} from {piece.reading_first} to {piece.reading_last}")
+
+
+def _crosses(engine: Engine, piece: Slice, pointer: Pointer | None, reading: Reading) -> bool:
+    """Tell whether another run read the day at the same time, and otherwise: then it is read once more.
+
+    The last reading that may be made counts by when it began.
+    """
+    if piece.reading >= engine.settings.max_readings or pointer is None or pointer.reading is None:
+        return False
+    return reading.crosses(pointer.reading)
 
 
 async def _lost(
@@ -202,6 +216,8 @@ async def _move(
 
     def gives_way(pointer: Pointer) -> bool:
         reading = readings[pointer.day]
+        if _crosses(engine, piece, pointer, reading):
+            return False
         # That cost is gone was confirmed of the pointer that was asked about, of no other.
         return moves(pointer, reading) and not _vanishes(piece, pointer, reading)
 
@@ -220,19 +236,20 @@ async def _move(
     return all(ends)
 
 
-async def _go_on(engine: Engine, piece: Slice, verdict: Verdict) -> None:
-    """End the slice whose pointers have moved, or read the days again that did not agree."""
+async def _go_on(engine: Engine, piece: Slice, verdict: Verdict, crossed: Sequence[date]) -> None:
+    """End the slice whose pointers have moved, or read the days again that did not agree, or were `crossed`."""
     disagreeing = [day.day for day in verdict.days if not day.agreed]
-    if not disagreeing:
+    again = sorted({*disagreeing, *crossed})
+    if not again:
         await ending.end(engine, piece, SliceState.RECONCILED, None, None)
         return
     await ending.read_again(
         engine,
         piece,
-        cause=_mismatch(verdict, disagreeing),
+        cause=_mismatch(verdict, disagreeing) if disagreeing else _crossing(crossed),
         cure=RECONCILE_CURE,
-        first=min(disagreeing),
-        last=max(disagreeing),
+        first=again[0],
+        last=again[-1],
         must_control=True,
         exhausted=SliceState.UNRECONCILED,
         days=disagreeing,
@@ -254,7 +271,8 @@ def _proven(pointer: Pointer | None) -> bool:
     return pointer is not None and pointer.reading is not None and pointer.reading.agreed
 
 
-def _reading(piece: Slice, verdict: Verdict, day: DayVerdict) -> Reading:
+def _reading(piece: Slice, generation: Generation, verdict: Verdict, day: DayVerdict) -> Reading:
+    times = [page.read_at for page in generation.pages.values()]
     return Reading(
         run=piece.run,
         slice=piece.name,
@@ -267,9 +285,14 @@ def _reading(piece: Slice, verdict: Verdict, day: DayVerdict) -> Reading:
         control={currency: sums.cost for currency, sums in day.control.items()},
         control_kind=verdict.control_kind,
         agreed=day.agreed,
-        read_at=verdict.read_at,
+        read_at=max(times),
+        began=min(times) if len(times) > 1 else None,
         with_repeated=day.with_repeated,
     )
+
+
+def _crossing(days: Sequence[date]) -> str:
+    return f"Crossed: another run read {days[0].isoformat()} at the same time, and found something else"
 
 
 def _mismatch(verdict: Verdict, days: list[date]) -> str:

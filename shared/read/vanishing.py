@@ -88,7 +88,7 @@ def _may_tell(other: Pointer, scope: Scope) -> bool:
 
 
 def _since(wider: Reading | None, last: Reading | None) -> bool:
-    return wider is not None and last is not None and wider.agreed and wider.read_at > last.read_at
+    return wider is not None and last is not None and wider.agreed and wider.since > last.read_at
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ class Watch:
     storage: Storage
     _of_scope: dict[tuple[str, date], set[Amounts]] = field(default_factory=lambda: defaultdict(set))
     _of_subscription: dict[tuple[str, date], set[Amounts]] = field(default_factory=lambda: defaultdict(set))
-    _orders: dict[tuple[date, str], tuple[datetime, str]] = field(default_factory=dict)
+    _orders: dict[tuple[date, str], tuple[datetime, datetime, str]] = field(default_factory=dict)
     _seen: set[str] = field(default_factory=set)
     looks: int = 0
 

@@ -10,7 +10,8 @@ T = TypeVar("T")
 OPEN, RECONCILED, UNRECONCILED = "open", "reconciled", "unreconciled"
 
 Record = tuple[str, int]
-"""Identity and amount. Amounts are powers of two, so that a sum tells which records it is made of."""
+"""Identity and amount. Amounts are powers of two, so that a sum tells which records it is made of, unless a cost
+changes hands and the new record has the amount of the old one."""
 
 Rows = tuple[Record, ...]
 Snapshot = tuple[Rows, ...]
@@ -31,6 +32,8 @@ class Wrong(Enum):
     VERDICT_IS_STORED_LAST = auto()
     POINTER_WITHOUT_ETAG = auto()
     POINTER_WITHOUT_ORDER = auto()
+    CONTROL_DATES_THE_READING = auto()
+    CROSSING_READINGS_COUNT = auto()
     SLICE_WITHOUT_ETAG = auto()
     ENDED_SLICE_IS_NOT_TOLD_AGAIN = auto()
     LOST_START_IS_NOT_SENT_AGAIN = auto()
@@ -108,11 +111,16 @@ class Verdict(NamedTuple):
 
 
 class Order(NamedTuple):
-    """What orders readings: the provider's time, then the generation."""
+    """What orders readings: the provider's time of the first page and of the last, then the generation."""
 
-    read_at: int
+    began: int
+    ended: int
     slice: int
     generation: int
+
+    def crosses(self, other: "Order") -> bool:
+        """Whether both were read at one time."""
+        return self.began < other.ended and other.began < self.ended
 
 
 class Pointer(NamedTuple):
@@ -153,7 +161,10 @@ class Worker(NamedTuple):
 
 
 class State(NamedTuple):
-    """The world at one moment. `newest` and `excused` are memories of the rules, no part of the protocol."""
+    """The world at one moment. `newest`, `told` and `excused` are memories of the rules, no part of the protocol.
+
+    `told` is, by day, the number of a snapshot: nothing older than that may be believed of the day any more.
+    """
 
     time: int
     slices: tuple[SliceRow, ...]
@@ -163,6 +174,7 @@ class State(NamedTuple):
     staged: tuple[tuple[Key, Rows], ...]
     pointers: tuple[Pointer | None, ...]
     newest: tuple[Order | None, ...]
+    told: tuple[int, ...]
     seen: tuple[str, ...]
     queue: tuple[Message, ...]
     workers: tuple[Worker, ...]
@@ -192,6 +204,27 @@ def pages_of(scenario: Scenario, state: State, piece: int, generation: int) -> t
 def verdict_of(scenario: Scenario, state: State, piece: int, generation: int) -> Verdict | None:
     first = key_of(scenario, piece, generation, 0)
     return next((verdict for verdict in state.verdicts if verdict.key[:2] == first[:2]), None)
+
+
+def rows_of(scenario: Scenario, state: State, piece: int, generation: int) -> Rows:
+    """Give the records of a generation: those in the blobs that its committed pages name."""
+    if scenario.wrong is Wrong.BLOBS_ARE_LISTED:
+        key = key_of(scenario, piece, generation, 0)
+        return tuple(row for held, rows in state.staged if held[:2] == key[:2] for row in rows)
+    blobs = set(state.staged)
+    pages = pages_of(scenario, state, piece, generation)
+    return tuple(row for page in pages if (page.key, page.rows) in blobs for row in page.rows)
+
+
+def said_in(scenario: Scenario, state: State, order: Order) -> dict[int, Rows]:
+    """Give what the provider said, from a reading's first page to its proof, by the number of the snapshot."""
+    verdict = verdict_of(scenario, state, order.slice, order.generation)
+    until = order.ended if verdict is None else verdict.read_at
+    first = min(page.read_at for page in pages_of(scenario, state, order.slice, order.generation))
+    return {
+        time: tuple(row for rows in scenario.snapshots[time] for row in rows)
+        for time in range(first, until + 1)
+    }
 
 
 def fetched(worker: Worker) -> Key:

@@ -26,6 +26,8 @@ from tests.model.reading_state import (
     fetched,
     key_of,
     pages_of,
+    rows_of,
+    said_in,
     verdict_of,
     with_message,
     with_row,
@@ -174,7 +176,10 @@ def read_pointer(scenario: Scenario, state: State, worker: Worker) -> Stepped:
         return state, _read_again(scenario, worker)
     pointer = state.pointers[scenario.slices[worker.slice].day]
     blind = scenario.wrong is Wrong.POINTER_WITHOUT_ORDER
-    if pointer is not None and pointer.order >= _order(worker) and not blind:
+    order = _order(scenario, state, worker)
+    if pointer is not None and _crosses(scenario, state, order, pointer.order):
+        return state, _read_again(scenario, worker)
+    if pointer is not None and pointer.order >= order and not blind:
         return state, _after_the_move(scenario, worker)
     return state, worker._replace(at="move pointer", pointer=pointer)
 
@@ -184,18 +189,32 @@ def move_pointer(scenario: Scenario, state: State, worker: Worker) -> Stepped:
     standing, read = state.pointers[day], worker.pointer
     if standing != read and scenario.wrong is not Wrong.POINTER_WITHOUT_ETAG:
         return state, worker._replace(at="read pointer", pointer=None)
-    order, newest = _order(worker), state.newest[day]
+    order, newest = _order(scenario, state, worker), state.newest[day]
     moved = Pointer(order, 0 if standing is None else standing.etag + 1)
+    held = set(rows_of(scenario, state, order.slice, order.generation))
+    told = [time for time, said in said_in(scenario, state, order).items() if set(said) == held]
     state = state._replace(
         pointers=with_row(state.pointers, day, moved),
         newest=with_row(state.newest, day, order if newest is None else max(newest, order)),
+        told=with_row(state.told, day, max(state.told[day], min(told, default=0))),
     )
     return state, _after_the_move(scenario, worker._replace(pointer=None))
 
 
-def _order(worker: Worker) -> Order:
+def _order(scenario: Scenario, state: State, worker: Worker) -> Order:
     assert worker.verdict is not None
-    return Order(worker.verdict.read_at, worker.slice, worker.row.generation)
+    times = [page.read_at for page in pages_of(scenario, state, worker.slice, worker.row.generation)]
+    if scenario.wrong is Wrong.CONTROL_DATES_THE_READING:
+        times = [worker.verdict.read_at]
+    return Order(min(times), max(times), worker.slice, worker.row.generation)
+
+
+def _crosses(scenario: Scenario, state: State, order: Order, other: Order) -> bool:
+    """Tell whether a reading must be made once more, since nobody can say which of the two is newer."""
+    if order.generation >= scenario.readings or scenario.wrong is Wrong.CROSSING_READINGS_COUNT:
+        return False
+    held, theirs = (rows_of(scenario, state, one.slice, one.generation) for one in (order, other))
+    return order.crosses(other) and set(held) != set(theirs)
 
 
 def _after_the_move(scenario: Scenario, worker: Worker) -> Worker:

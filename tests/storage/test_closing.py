@@ -1,6 +1,7 @@
 """A generation counts day by day, and only where the provider's own totals agree."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 
@@ -10,6 +11,7 @@ import pytest
 from infra.local.simulator import Metric, Tenant, restate, scope_truth
 from shared.days import Pointer, ScopeState
 from shared.edge import Call
+from shared.engine import open_engine
 from shared.messages import PAGES
 from shared.normalise.exact import total
 from shared.read import ending
@@ -294,6 +296,80 @@ async def test_verdict_is_stored_before_anything_follows_and_applied_by_whoever_
         assert bench.edge.made("api") == [], "the verdict is not asked for again"
         assert len(await pointers(bench, await bench.slice(run))) == len(tenant.days)
         assert (await bench.slice(run)).state is SliceState.RECONCILED
+
+
+async def test_control_that_was_asked_late_makes_no_reading_newer() -> None:
+    """GIVEN a cost that changes hands after one run's last page, which leaves the totals as they were."""
+    tenant = Tenant(4, subscriptions=2, days=1, rows_per_day=12)
+    scopes = {"COST_SCOPES": tenant.management_group, "COST_PAGE_SIZE": "8"}
+    async with laptop(tenant, **scopes) as bench:
+        slow, closing = await work_up_to_closing(bench)
+        bench.clock.ahead += timedelta(hours=1)
+        change_hands(tenant)
+        await bench.run()
+
+        # WHEN its control, asked after another run has read and published the change, agrees
+        bench.clock.ahead += timedelta(minutes=1)
+        await bench.engine.storage.queues.send(PAGES, closing)
+        await bench.drain()
+
+        # THEN what the other read stands
+        assert (await bench.closed(slow)).status is RunStatus.COMPLETE
+        assert await bench.totals() == truth_of(tenant)
+
+
+async def test_day_that_another_run_read_at_the_same_time_and_otherwise_is_read_once_more() -> None:
+    """GIVEN a run between whose pages another reads the day in one answer, and a correction in its last page."""
+    tenant = Tenant(4, subscriptions=2, days=1, rows_per_day=12)
+    scopes = {"COST_SCOPES": tenant.management_group, "COST_PAGE_SIZE": "8"}
+    async with laptop(tenant, **scopes) as bench:
+        slow, second = await bench.work_up_to(2)
+        awake, environ = bench.engine, {**bench.environ, "COST_PAGE_SIZE": "5000"}
+        bench.clock.ahead += timedelta(minutes=10)
+        async with open_engine(environ, edge=bench.edge, clock=bench.clock) as bench.engine:
+            assert (await bench.run()).status is RunStatus.COMPLETE
+        bench.engine = awake
+        bench.clock.ahead += timedelta(minutes=10)
+        bench.edge.spoil = corrected_in_the_last_page
+
+        await bench.engine.storage.queues.send(PAGES, second)
+        await bench.drain()
+
+        # THEN nobody can tell which is newer, so it is read again, and the correction is there
+        piece = await bench.slice(slow)
+        assert (piece.state, piece.reading) == (SliceState.RECONCILED, 2)
+        found, said = (
+            total(amount for amount, _ in of.values()) for of in (await bench.totals(), truth_of(tenant))
+        )
+        # JSON numbers are doubles, so the corrected amount has fewer digits than it had.
+        assert abs(found - said - 1) < Decimal("1e-9")
+
+
+def corrected_in_the_last_page(answer: Answer) -> Answer:
+    """Let one row cost one more, and the control know of it."""
+    status, headers, body = answer
+    said = msgspec.json.decode(body)
+    names = [one["name"] for one in said["properties"]["columns"]]
+    if said["properties"].get("nextLink") is None:
+        said["properties"]["rows"][0][names.index("Cost")] += 1
+    return status, headers, msgspec.json.encode(said)
+
+
+def change_hands(tenant: Tenant) -> None:
+    """Charge one subscription's costs to the other: the total of both stays."""
+    (day,), (one, other) = tenant.days, tenant.subscriptions
+    moving = [
+        charge._replace(
+            line=replace(
+                charge.line,
+                subscription=other,
+                dimensions={**charge.line.dimensions, "SubscriptionId": other},
+            )
+        )
+        for charge in tenant.charges(day, one)[:2]
+    ]
+    tenant.put(day, one, tenant.charges(day, one)[2:])
+    tenant.put(day, other, [*tenant.charges(day, other), *moving])
 
 
 async def test_loser_of_a_verdict_applies_the_winners() -> None:

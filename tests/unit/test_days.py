@@ -17,7 +17,9 @@ START = datetime(2026, 5, 10, 12, tzinfo=UTC)
 BLANK = Pointer("ActualCost", date(2026, 5, 9), "/subscriptions/x", "x")
 
 
-def reading(minute: int, generation: str = "g", digest: str = "a", *, agreed: bool = True) -> Reading:
+def reading(
+    minute: int, generation: str = "g", digest: str = "a", *, agreed: bool = True, lasted: int = 0
+) -> Reading:
     return Reading(
         run="r",
         slice="s",
@@ -31,6 +33,7 @@ def reading(minute: int, generation: str = "g", digest: str = "a", *, agreed: bo
         control_kind="query",
         agreed=agreed,
         read_at=START + timedelta(minutes=minute),
+        began=START + timedelta(minutes=minute - lasted) if lasted else None,
     )
 
 
@@ -52,7 +55,44 @@ readings = st.builds(
     st.sampled_from(["g1", "g2", "g3"]),
     st.sampled_from("ab"),
     agreed=st.booleans(),
+    lasted=st.integers(0, 3),
 )
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        pytest.param(reading(10, lasted=10), reading(5), id="one_answer_while_the_other_took_pages"),
+        pytest.param(reading(10, lasted=10), reading(12, lasted=4), id="one_begins_before_the_other_ends"),
+    ],
+)
+def test_readings_of_one_time_that_differ_cross(one: Reading, other: Reading) -> None:
+    other = replace(other, digest="b")
+
+    assert one.crosses(other)
+    assert other.crosses(one)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        pytest.param(reading(10, lasted=10), reading(5), id="they_say_the_same"),
+        pytest.param(reading(10, lasted=5), reading(15, digest="b", lasted=5), id="one_after_the_other"),
+        pytest.param(reading(5), reading(5, digest="b"), id="two_answers_of_one_second"),
+        pytest.param(reading(10, lasted=5), reading(10, digest="b"), id="an_answer_in_the_last_second"),
+    ],
+)
+def test_readings_one_after_the_other_or_that_say_the_same_do_not_cross(one: Reading, other: Reading) -> None:
+    assert not one.crosses(other)
+    assert not other.crosses(one)
+
+
+def test_reading_that_began_later_is_later_though_the_other_took_longer() -> None:
+    """Its pages may all be older than the first of the other."""
+    slow, quick = reading(10, lasted=10), reading(5, digest="b")
+
+    assert moved(moved(BLANK, slow), quick).reading == quick
+    assert moved(moved(BLANK, quick), slow).reading == quick
 
 
 @given(st.lists(readings, min_size=1, max_size=6, unique_by=lambda one: one.order))
@@ -113,7 +153,7 @@ def test_readings_and_failures_in_any_order_leave_the_same_reading_state_and_lap
 def test_failures_in_a_row_are_those_that_no_reading_has_answered(
     several: list[Reading | Attempt],
 ) -> None:
-    last = max((one.read_at for one in several if isinstance(one, Reading)), default=None)
+    last = max((one.since for one in several if isinstance(one, Reading)), default=None)
     times = sorted(
         one.at
         for one in several

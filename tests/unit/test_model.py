@@ -27,6 +27,8 @@ TWICE = "a worker dies, a message is worked twice"
 LOST = "pages move, a message is lost"
 TWO_SLICES = "two slices, a worker or the seeder dies"
 TWO_RUNS = "two runs on one day"
+HANDS = "two runs, a cost changes hands"
+CROSSING = "two runs that cross"
 
 READ_WRONGLY = {
     WronglyRead.SENT_IS_MARKED_BEFORE_SENDING: (DIES, reading.NEVER_STALLS),
@@ -40,6 +42,8 @@ READ_WRONGLY = {
     WronglyRead.VERDICT_IS_STORED_LAST: (DIES, reading.COMPLETE),
     WronglyRead.POINTER_WITHOUT_ETAG: (TWO_RUNS, reading.NEVER_BACK),
     WronglyRead.POINTER_WITHOUT_ORDER: (TWO_RUNS, reading.NEVER_BACK),
+    WronglyRead.CONTROL_DATES_THE_READING: (HANDS, reading.NEVER_OLDER),
+    WronglyRead.CROSSING_READINGS_COUNT: (CROSSING, reading.NEVER_OLDER),
     WronglyRead.SLICE_WITHOUT_ETAG: (DIES, reading.ALL_ENDED),
     WronglyRead.ENDED_SLICE_IS_NOT_TOLD_AGAIN: (DIES, reading.NEVER_STALLS),
     WronglyRead.LOST_START_IS_NOT_SENT_AGAIN: (DIES, reading.NEVER_STALLS),
