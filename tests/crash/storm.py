@@ -9,7 +9,7 @@ from random import Random
 
 import msgspec
 
-from infra.local.simulator import Faults, Tenant, add, restate, withdraw
+from infra.local.simulator import Faults, Tenant, add, restate, transfer, withdraw
 from shared.edge import Call
 from shared.engine import Engine, open_engine
 from shared.messages import DAYS, PAGES, POISON, RUNS, BadMessage
@@ -248,11 +248,15 @@ class Storm:
         await self._begin(self.dice.choice(self.idle), "sweep", sweep)
 
     async def _change(self) -> None:
-        """The provider changes its mind."""
+        """The provider changes its mind.
+
+        A cost changes hands once at most: of two such changes within one reading no total could tell.
+        """
         self.changed += 1
-        self.trace.append("change")
         tenant = self.world.tenant
-        self.dice.choice((restate, withdraw, add))(tenant, 2, [self.dice.choice(tenant.days)])
+        kinds = (restate, withdraw, add) if "transfer" in self.trace else (restate, withdraw, add, transfer)
+        change = self.dice.choice(kinds)(tenant, 2, [self.dice.choice(tenant.days)])
+        self.trace.append(change.kind)
         self.watch.remember()
 
     async def _lose(self) -> None:

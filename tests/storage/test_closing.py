@@ -1,14 +1,13 @@
 """A generation counts day by day, and only where the provider's own totals agree."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 
 import msgspec
 import pytest
 
-from infra.local.simulator import Metric, Tenant, restate, scope_truth
+from infra.local.simulator import Metric, Tenant, restate, scope_truth, transfer
 from shared.days import Pointer, ScopeState
 from shared.edge import Call
 from shared.engine import open_engine
@@ -305,7 +304,7 @@ async def test_control_that_was_asked_late_makes_no_reading_newer() -> None:
     async with laptop(tenant, **scopes) as bench:
         slow, closing = await work_up_to_closing(bench)
         bench.clock.ahead += timedelta(hours=1)
-        change_hands(tenant)
+        transfer(tenant, 2)
         await bench.run()
 
         # WHEN its control, asked after another run has read and published the change, agrees
@@ -353,23 +352,6 @@ def corrected_in_the_last_page(answer: Answer) -> Answer:
     if said["properties"].get("nextLink") is None:
         said["properties"]["rows"][0][names.index("Cost")] += 1
     return status, headers, msgspec.json.encode(said)
-
-
-def change_hands(tenant: Tenant) -> None:
-    """Charge one subscription's costs to the other: the total of both stays."""
-    (day,), (one, other) = tenant.days, tenant.subscriptions
-    moving = [
-        charge._replace(
-            line=replace(
-                charge.line,
-                subscription=other,
-                dimensions={**charge.line.dimensions, "SubscriptionId": other},
-            )
-        )
-        for charge in tenant.charges(day, one)[:2]
-    ]
-    tenant.put(day, one, tenant.charges(day, one)[2:])
-    tenant.put(day, other, [*tenant.charges(day, other), *moving])
 
 
 async def test_loser_of_a_verdict_applies_the_winners() -> None:

@@ -19,6 +19,7 @@ from infra.local.simulator import (
     add,
     restate,
     scope_truth,
+    transfer,
     truth,
     withdraw,
 )
@@ -162,6 +163,20 @@ def test_a_change_says_exactly_what_moved(change: Changing, metric: Metric) -> N
     assert actual.keys() == expected.keys()
     # Amounts below 1 have more than 18 decimals, so the published difference is off by a rounding.
     assert all(abs(actual[key] - expected[key]) < Decimal("1e-12") for key in expected)
+
+
+@pytest.mark.parametrize("metric", list(Metric))
+def test_transferred_charges_leave_the_total_as_it_was(metric: Metric) -> None:
+    tenant = small()
+    before = truth(tenant, metric)
+
+    done = transfer(tenant, 3, [DAY])
+
+    found = moved(before, truth(tenant, metric))
+    assert len(done.charges) == 6
+    assert len({key.subscription for key in found}) == 2
+    for currency in {key.currency for key in found}:
+        assert abs(exact_sum(found[key] for key in found if key.currency == currency)) < Decimal("1e-12")
 
 
 def test_withdrawing_never_takes_much_of_a_day_nor_the_last_charge() -> None:

@@ -6,7 +6,7 @@
 Its truth is its own: it shares no code with the engine that reads it.
 """
 
-from infra.local.simulator.changes import Change, ChangedCharge, Delta, add, restate, withdraw
+from infra.local.simulator.changes import Change, ChangedCharge, Delta, add, restate, transfer, withdraw
 from infra.local.simulator.charges import NO_SUBSCRIPTION, Charge, Line, Metric
 from infra.local.simulator.faults import ALL_ERRORS, BillingFaults, Faults
 from infra.local.simulator.journal import Entry, Journal
@@ -48,6 +48,7 @@ __all__ = [
     "run",
     "scope_truth",
     "serve",
+    "transfer",
     "truth",
     "withdraw",
 ]

@@ -143,6 +143,35 @@ def add(tenant: Tenant, count: int, days: Sequence[date] = (), subscription: str
     return Change("add", tuple(changed))
 
 
+def transfer(tenant: Tenant, count: int, days: Sequence[date] = ()) -> Change:
+    """Let up to `count` charges of one subscription be another's: the total of both stays.
+
+    Never more than `WITHDRAWN_SHARE` of what a day's subscription has.
+
+    Raises:
+        KeyError: The tenant has no such day.
+        ValueError: It has one subscription only.
+    """
+    rng = _rng(tenant, "transfer")
+    changed: list[ChangedCharge] = []
+    with tenant.lock:
+        day = rng.choice(list(days or tenant.days))
+        giver, taker = rng.sample(tenant.subscriptions, 2)
+        charges = tenant.charges(day, giver)
+        gone = _spare(charges)[:count]
+        came = [charge._replace(line=_of_subscription(charge.line, taker)) for charge in gone]
+        tenant.put(day, giver, [charge for charge in charges if not any(charge is one for one in gone)])
+        tenant.put(day, taker, [*tenant.charges(day, taker), *came])
+        changed += [ChangedCharge(day, charge, None) for charge in gone]
+        changed += [ChangedCharge(day, None, charge) for charge in came]
+    return Change("transfer", tuple(changed))
+
+
+def _of_subscription(line: Line, subscription: str) -> Line:
+    said = {**line.dimensions, "SubscriptionId": subscription}
+    return Line(subscription, line.currency, line.profile, said, line.tags)
+
+
 def _rng(tenant: Tenant, kind: str) -> Random:
     return Random(f"{tenant.seed}/{kind}/{tenant.version}")
 
