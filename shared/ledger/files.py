@@ -1,6 +1,7 @@
 """The published files: their fixed names, what lies there, and how they are read and written under their ETags."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,10 +11,11 @@ from typing import Final
 import polars as pl
 
 from shared.days import PublishedFile
-from shared.ledger.columns import DAILY, LEDGER
+from shared.ledger.columns import COST_COLUMN, DAILY, LEDGER, NO_SUBSCRIPTION
 from shared.staging import decode, encode
 from shared.storage.blobs import Blobs
 from shared.storage.errors import Conflict
+from shared.versions import UnreadableError
 
 SUBSCRIPTION = "subscription_id="
 DATA = "data.parquet"
@@ -25,6 +27,16 @@ MANIFEST_DAYS: Final = "manifests/metric={}/"
 
 CURE: Final = "restore the blob that its manifest describes (size and sha256) and `run` again"
 
+ELSEWHERE_CURE: Final = (
+    "restore the blob that its manifest describes (size and sha256), or remove this one where its manifest names "
+    "none, and `run` again"
+)
+
+_COPY = re.compile(
+    rf"({NO_SUBSCRIPTION}[\W_]|[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}.).*", re.DOTALL
+)
+"""What somebody names a copy of a partition: a subscription's id, or `none`, and more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Listing:
@@ -34,12 +46,8 @@ class Listing:
 
     def partitions(self, metric: str, day: date) -> dict[str, str]:
         """Give the ledger's partition paths by subscription."""
-        prefix = f"{ledger_prefix(metric, day)}{SUBSCRIPTION}"
-        return {
-            name.removeprefix(prefix).removesuffix(f"/{DATA}"): name
-            for name in sorted(self.etags)
-            if name.startswith(prefix)
-        }
+        named = ((subscription_of(name, metric, day), name) for name in sorted(self.etags))
+        return {subscription: name for subscription, name in named if subscription is not None}
 
 
 def ledger_prefix(metric: str, day: date) -> str:
@@ -53,10 +61,16 @@ def ledger_path(metric: str, day: date, subscription: str) -> str:
 
 
 def subscription_of(name: str, metric: str, day: date) -> str | None:
-    """Give the subscription whose ledger partition of that day bears this name, None where none does."""
+    """Give the subscription whose ledger partition of that day bears this name, None where none does.
+
+    What is published is an id as the provider tells it, in lower case, or `none`. A folder of another name, a copy
+    that somebody made beside one (`ID-backup`) above all, is no partition.
+    """
     subscription = name.removeprefix(f"{ledger_prefix(metric, day)}{SUBSCRIPTION}").removesuffix(f"/{DATA}")
-    ours = "/" not in subscription and name == ledger_path(metric, day, subscription)
-    return subscription if ours else None
+    if "/" in subscription or name != ledger_path(metric, day, subscription):
+        return None
+    is_id = subscription == subscription.lower() != "" and _COPY.fullmatch(subscription) is None
+    return subscription if is_id else None
 
 
 def daily_path(metric: str, day: date) -> str:
@@ -143,13 +157,16 @@ class PublishedFiles:
 
         Raises:
             Conflict: it is no longer the one that was listed.
-            UnreadableError: somebody else wrote it, or another version did.
+            UnreadableError: somebody else wrote it, or another version did, or it is of another day or partition.
         """
         etag = listing.etags[path]
         blob = await self._blobs.get(self._container, path, if_match=etag)
         if blob is None:
             raise Conflict(path)
-        frame = decode(blob.data, schema_of(path), f"{self._container}/{path}", CURE)
+        what = f"{self._container}/{path}"
+        frame = decode(blob.data, schema_of(path), what, CURE)
+        if not path.startswith(DAILY_PREFIX):
+            _demand_place(frame, path, what)
         return frame, _described(path, len(frame), blob.data, etag)
 
     async def write(self, listing: Listing, path: str, frame: pl.DataFrame) -> PublishedFile:
@@ -168,6 +185,25 @@ class PublishedFiles:
         return await self._blobs.put(
             self._container, path, data, if_match=etag, if_none_match=etag is None, content_type=content_type
         )
+
+
+def _demand_place(frame: pl.DataFrame, path: str, what: str) -> None:
+    """Make sure that a partition's rows are of the metric, UTC day and subscription that its path names.
+
+    Raises:
+        UnreadableError: some are not: somebody put another partition's file there.
+    """
+    metric, day, subscription = (part.partition("=")[2] for part in path.split("/")[1:-1])
+    midnight = pl.lit(date.fromisoformat(day)).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    others = [pl.col(column).is_not_null() for of, column in COST_COLUMN.items() if of != metric]
+    misplaced = frame.select(
+        metric=pl.any_horizontal(others).sum(),
+        day=pl.col("ChargePeriodStart").ne_missing(midnight).sum(),
+        subscription=(pl.col("SubAccountId").fill_null(NO_SUBSCRIPTION) != subscription).sum(),
+    )
+    for of, rows in misplaced.row(0, named=True).items():
+        if rows:
+            raise UnreadableError(what, f"holds {rows} rows of another {of}", ELSEWHERE_CURE)
 
 
 def _described(path: str, rows: int, data: bytes, etag: str) -> PublishedFile:

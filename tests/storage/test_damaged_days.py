@@ -1,9 +1,13 @@
 """Days of which something was damaged or taken away are published anew where they can be, or fail by name."""
 
+import io
+
+import polars as pl
 import pytest
 
 from infra.local.simulator import Tenant
 from shared.days.rows import SCOPE, partition
+from shared.ledger.files import ledger_path
 from shared.messages import DAYS, PAGES, RUNS, DayItem
 from shared.orchestrate import orchestrate
 from shared.runs import RunStatus
@@ -82,6 +86,10 @@ async def test_stray_file_below_a_day_is_nobodys_business_and_stays() -> None:
         for stray in (
             f"{LEDGER.format(day)}/notes.txt",
             f"{LEDGER.format(day)}/subscription_id=x/old/data.parquet",
+            f"{LEDGER.format(day)}/subscription_id={tenant.subscriptions[0]}-backup/data.parquet",
+            f"{LEDGER.format(day)}/subscription_id={tenant.subscriptions[0].upper()}/data.parquet",
+            f"{LEDGER.format(day)}/subscription_id=none copy/data.parquet",
+            f"{LEDGER.format(day)}/subscription_id=/data.parquet",
             f"{DAILY.format(day)}/data.parquet.bak",
             f"{MANIFESTS.format(day)}.json.bak",
         ):
@@ -94,6 +102,46 @@ async def test_stray_file_below_a_day_is_nobodys_business_and_stays() -> None:
         assert run.status is RunStatus.COMPLETE
         assert [said["state"] for said in run.summary["days"]] == ["unchanged", "unchanged"]
         assert await bench.etags() == before
+
+
+@pytest.mark.parametrize(
+    ("from_day", "from_partition", "to", "wrong"),
+    [
+        pytest.param(0, 0, 0, "holds {} rows of another day", id="another day's"),
+        pytest.param(1, 1, 0, "holds {} rows of another subscription", id="another subscription's"),
+        pytest.param(1, 0, None, "holds {} rows of another subscription", id="beside the others"),
+    ],
+)
+async def test_ledger_file_in_the_place_of_another_fails_its_day_by_name(
+    from_day: int, from_partition: int, to: int | None, wrong: str
+) -> None:
+    """It is whole and of this release; believed, it would end the records of its place, and count its own."""
+    tenant = small_tenant()
+    async with laptop(tenant) as bench:
+        await bench.run()
+        before, day = await bench.totals(), tenant.days[1]
+        blobs, own = (
+            bench.engine.storage.blobs,
+            (*tenant.subscriptions, "0b5e0f3c-3f52-4a8e-9d1c-2f6f0b1c7a11"),
+        )
+        other = ledger_path("ActualCost", tenant.days[from_day], own[from_partition])
+        path = ledger_path("ActualCost", day, own[2 if to is None else to])
+        was, put = await blobs.get("costs", path), await blobs.get("costs", other)
+        assert put is not None
+        rows = pl.read_parquet(io.BytesIO(put.data)).height
+        await blobs.put("costs", path, put.data)
+
+        run = await bench.run()
+
+        assert run.summary is not None
+        (failure,) = run.summary["failures"]
+        assert f"costs/{path} {wrong.format(rows)}; restore the blob" in failure["cause"]
+        if was is None:
+            await blobs.delete("costs", path)
+        else:
+            await blobs.put("costs", path, was.data)
+        assert (await bench.run()).status is RunStatus.COMPLETE
+        assert await bench.totals() == before
 
 
 async def test_lost_pointer_fails_its_day_by_name_and_a_run_that_reads_the_scope_heals_it() -> None:
