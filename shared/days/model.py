@@ -152,9 +152,10 @@ class Publication:
     day's ledger, `known_since` that of the first publication with a reading in it, None before; `disagrees` names
     shadowed scopes that see another cost, with both figures; `alike`, by the path of a billing scope in lower case,
     the subscriptions whose usage it sees to the same amount though the rows of others count; `owned` says, by
-    scope key, what counted of each. `unfinished` is set where a later publisher gave up half-way: the day must be
-    published again. `aside` names the blob in which it put the rows of the partitions of the subscriptions
-    `aside_of`, before it changed them.
+    scope key, what counted of each. `ended` counts the ended rows (former versions, retracted records) of each
+    subscription's partition that has any, None where an earlier release published it. `unfinished` is set where a
+    later publisher gave up half-way: the day must be published again. `aside` names the blob in which it put the
+    rows of the partitions of the subscriptions `aside_of`, before it changed them.
     """
 
     metric: str
@@ -173,6 +174,7 @@ class Publication:
     manifest_etag: str = ""
     unfinished: bool = False
     known_since: datetime | None = None
+    ended: Mapping[str, int] | None = None
     aside: str = ""
     aside_of: tuple[str, ...] = ()
     etag: str | None = None

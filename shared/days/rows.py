@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 TABLE = "CostDays"
 PUBLICATION = "publication"
-_PUBLISHED: Final = ("view", "listed", "disagrees", "alike", "owned", "totals", "files", "aside_of")
+_PUBLISHED: Final = ("view", "listed", "disagrees", "alike", "owned", "totals", "files", "ended", "aside_of")
 """What is packed into a publication's row."""
 SCOPE: Final = "scope|"
 STATUSES: Final = frozenset({"reconciled", "incomplete", "unreconciled"})
@@ -104,6 +104,8 @@ def publication_row(publication: Publication) -> Row:
     values.update(pack_json("alike", dict(publication.alike)))
     values.update(pack_json("owned", msgspec.to_builtins(publication.owned)))
     values.update(pack_json("files", msgspec.to_builtins(publication.files)))
+    if publication.ended is not None:
+        values.update(pack_json("ended", dict(publication.ended)))
     values.update(pack_json("aside_of", publication.aside_of))
     return Row(partition(publication.metric, publication.day), PUBLICATION, values)
 
@@ -127,12 +129,15 @@ def read_publication(row: Row) -> Publication:
         "owned": unpack_json("owned", row.values, dict[str, Owned]),
         "totals": unpack_json("totals", row.values, dict[str, Decimal]),
         "files": unpack_json("files", row.values, tuple[PublishedFile, ...]),
+        "ended": _packed("ended", row, dict[str, int]),
         "aside_of": unpack_json("aside_of", row.values, tuple[str, ...]),
         "etag": row.etag,
     }
     publication = converted(Publication, row.values, told, packed=_PUBLISHED)
     demand(publication.status in STATUSES, "status", publication.status)
     demand(publication.view.keys() >= set(publication.listed), "listed", publication.listed)
+    ended = publication.ended or {}
+    demand(all(count > 0 for count in ended.values()), "ended", ended)
     _demand_finite("totals", publication.totals)
     for owned in publication.owned.values():
         _demand_finite("owned", owned.totals)

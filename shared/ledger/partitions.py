@@ -61,6 +61,11 @@ class Partition:
             return not _rows_of(self.restated.frame).join(_rows_of(self.lying), on=_ROW, **_ANTI).is_empty()
         return self.restated.counts[NEW] + self.restated.counts[RESHAPED] > 0
 
+    @property
+    def ended(self) -> int:
+        """How many ended rows it should hold: its history."""
+        return self.restated.frame.filter(~_CURRENT).height
+
     def without_gains(self, as_of: datetime) -> pl.DataFrame:
         """Give it as it should be, less what comes with this publication, or does not lie there yet."""
         if not self.lies_so:

@@ -116,7 +116,7 @@ async def _bring_up_to(engine: Engine, run: Run, files: PublishedFiles, standing
     as_of = standing.as_of(left.partitions, engine.settings.settle)
     settled = standing.settled_at(as_of, engine.settings.settle)
     if settled:
-        standing.demand_history(engine.settings.container)
+        standing.demand_history(engine.settings.container, ledger)
     claims = _claims(standing, engine.settings.settle)
     owned = assign(
         beliefs.rows, claims, cost=COST_COLUMN[metric], tolerance=engine.settings.control_tolerance
@@ -144,6 +144,7 @@ async def _bring_up_to(engine: Engine, run: Run, files: PublishedFiles, standing
         published_at=engine.clock(),
         files=tuple(written),
         known_since=standing.known_since(left.partitions, as_of, whole=whole),
+        ended={part.subscription: part.ended for part in partitions if part.ended},
         disagrees=disagreements(owned, engine.settings.control_tolerance),
         alike=_alike(standing, beliefs, owned, engine.settings.control_tolerance),
         owned=_owned(standing, rows),

@@ -75,19 +75,35 @@ class Standing:
                 cure = f"restore it, or let `run` read {path} on that day"
                 raise UnreadableError(f"{TABLE} entity ({keys})", "is gone, its reading was published", cure)
 
-    def demand_history(self, container: str) -> None:
+    def demand_history(self, container: str, ledger: Mapping[str, pl.DataFrame]) -> None:
         """Make sure that no ledger file of a settled day was taken away: its history stands nowhere else.
 
+        Nor that an older one was put in its place. `ledger` are the partitions as they lie there. A publisher that
+        came to no end only adds to what had ended, so a file that holds less of it than was published is none of its.
+
         Raises:
-            UnreadableError: a file that was published is gone.
+            UnreadableError: a file that was published is gone, or lacks history.
         """
-        for file in () if self.publication is None else self.publication.files:
-            if file.path.startswith("ledger/") and file.path not in self.listing.etags:
-                raise UnreadableError(
-                    f"{container}/{file.path}",
-                    f"is gone, {file.rows} rows of a settled day with their history",
-                    GONE_CURE.format(partition(self.metric, self.day), PUBLICATION),
-                )
+        publication = self.publication
+        if publication is None:
+            return
+        paths = self.listing.partitions(self.metric, self.day)
+        held = {paths[name]: (name, frame) for name, frame in ledger.items()}
+        for file in publication.files:
+            if not file.path.startswith("ledger/"):
+                continue
+            if file.path not in held:
+                wrong = f"is gone, {file.rows} rows of a settled day with their history"
+                raise self._history_lost(f"{container}/{file.path}", wrong)
+            name, frame = held[file.path]
+            published = 0 if publication.ended is None else publication.ended.get(name, 0)
+            ended = frame.filter(pl.col("x_ValidTo") <= publication.as_of).height
+            if self.listing.etags[file.path] != file.etag and ended < published:
+                wrong = f"holds {ended} rows of a settled day's history, {published} were published"
+                raise self._history_lost(f"{container}/{file.path}", wrong)
+
+    def _history_lost(self, what: str, wrong: str) -> UnreadableError:
+        return UnreadableError(what, wrong, GONE_CURE.format(partition(self.metric, self.day), PUBLICATION))
 
     def as_of(self, ledger: Mapping[str, pl.DataFrame], settle: timedelta) -> datetime:
         """Give the one time of this publication: no clock is asked, so a retry writes the same bytes.

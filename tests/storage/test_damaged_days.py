@@ -1,11 +1,13 @@
 """Days of which something was damaged or taken away are published anew where they can be, or fail by name."""
 
 import io
+from dataclasses import replace
+from datetime import timedelta
 
 import polars as pl
 import pytest
 
-from infra.local.simulator import Tenant
+from infra.local.simulator import Tenant, restate
 from shared.days.rows import SCOPE, partition
 from shared.ledger.files import ledger_path
 from shared.messages import DAYS, PAGES, RUNS, DayItem
@@ -13,6 +15,7 @@ from shared.orchestrate import orchestrate
 from shared.runs import RunStatus
 from shared.storage import Row
 from tests.laptop import laptop
+from tests.truth import truth_of
 
 LEDGER = "ledger/metric=ActualCost/usage_date={}"
 DAILY = "daily/metric=ActualCost/usage_date={}"
@@ -142,6 +145,59 @@ async def test_ledger_file_in_the_place_of_another_fails_its_day_by_name(
             await blobs.put("costs", path, was.data)
         assert (await bench.run()).status is RunStatus.COMPLETE
         assert await bench.totals() == before
+
+
+@pytest.mark.parametrize("times", [1, 2], ids=["of the first publication", "of the second"])
+async def test_older_ledger_file_of_a_settled_day_fails_its_day_by_name(times: int) -> None:
+    """A restored snapshot lacks the history since: no reading says what was believed in between."""
+    tenant = small_tenant()
+    async with laptop(tenant) as bench:
+        blobs, day = bench.engine.storage.blobs, tenant.days[1]
+        path = ledger_path("ActualCost", day, tenant.subscriptions[0])
+        files = []
+        for _ in range(3):
+            await bench.run()
+            file = await blobs.get("costs", path)
+            assert file is not None
+            files.append(file)
+            bench.clock.ahead += timedelta(hours=1)
+            restate(tenant, 6, days=[day])
+        before = await bench.totals()
+        await blobs.put("costs", path, files[times - 1].data)
+
+        run = await bench.run()
+
+        assert run.summary is not None
+        (failure,) = run.summary["failures"]
+        ended = [pl.read_parquet(io.BytesIO(file.data))["x_ValidTo"].count() for file in files]
+        assert 0 == ended[0] < ended[1] < ended[2]
+        said = f"costs/{path} holds {ended[times - 1]} rows of a settled day's history, {ended[2]} were published"
+        assert said in failure["cause"]
+        await blobs.put("costs", path, files[2].data)
+        assert await bench.totals() == before
+        assert (await bench.run()).status is RunStatus.COMPLETE
+        assert await bench.totals() == truth_of(tenant)
+
+
+async def test_day_of_a_publication_without_a_count_of_its_history_is_published_as_it_lies_there() -> None:
+    """An earlier release wrote it: what it does not say is no loss."""
+    tenant = small_tenant()
+    async with laptop(tenant) as bench:
+        day = tenant.days[1]
+        for _ in range(2):
+            await bench.run()
+            restate(tenant, 6, days=[day])
+        publication = await bench.engine.days.publication("ActualCost", day)
+        assert publication is not None
+        assert publication.ended
+        await bench.engine.days.save_publication(replace(publication, ended=None))
+
+        assert (await bench.run()).status is RunStatus.COMPLETE
+
+        again = await bench.engine.days.publication("ActualCost", day)
+        assert again is not None
+        assert again.ended
+        assert sum(again.ended.values()) > sum(publication.ended.values())
 
 
 async def test_lost_pointer_fails_its_day_by_name_and_a_run_that_reads_the_scope_heals_it() -> None:

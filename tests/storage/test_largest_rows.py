@@ -156,6 +156,7 @@ async def test_day_of_3000_subscriptions_is_remembered_with_all_its_files_and_sc
         totals={"USD": Decimal("12345678901234567890.123456789012345678")},
         published_at=NOW,
         files=files,
+        ended={str(scope.subscription_id): number for number, scope in enumerate(scopes, 1)},
         alike={
             f"/providers/microsoft.billing/billingaccounts/{name}": tuple(
                 sorted(str(scope.subscription_id) for scope in scopes)

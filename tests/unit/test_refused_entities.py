@@ -115,6 +115,7 @@ PUBLICATION = Publication(
     alike={"/providers/microsoft.billing/billingaccounts/8611537": ("0a", "0b")},
     manifest_etag='"0x2"',
     known_since=NOW,
+    ended={"0a": 2},
     etag="e",
 )
 PAGE = Page(
