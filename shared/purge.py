@@ -1,18 +1,21 @@
 """Purging: what nothing names any more, and the registry of runs past the retention.
 
-A listing of blobs is never truth: what may go is decided by the runs and the pointers. A page stays as long
-as its run is open, as a day still waits to be published from it, and for seven days in any case. What bears the name
-of a run that is forgotten (a worker was slow to write it) goes when it is as old.
+A listing of blobs is never truth: what may go is decided by the runs, the pointers and the publications. A page
+stays as long as its run is open, as a day still waits to be published from it, or is not as its publication left it,
+and for seven days in any case. What bears the name of a run that is forgotten (a worker was slow to write it) goes
+when it is as old.
 """
 
-from collections.abc import Awaitable, Collection, Iterable
+from collections.abc import Awaitable, Collection, Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from shared.days import Day
 from shared.engine import Engine
 from shared.events import REGISTRY_PURGED, STAGED_PAGE_REMOVED, STEP_FAILED, emit
 from shared.ledger import put_aside
+from shared.ledger.files import lying, published
+from shared.ledger.standing import left_by
 from shared.registry import pages
 from shared.runs import Run, RunStatus
 from shared.storage.errors import Conflict, StorageError
@@ -54,6 +57,9 @@ async def _purge_run(engine: Engine, run: Run, now: datetime) -> None:
     if not run.cleaned and now - run.closed_at > STAGED_FOR:
         await _clean(engine, run, now)
     elif run.cleaned and now - run.closed_at > timedelta(days=engine.settings.registry_days):
+        if await _needed(engine, run):
+            # What was published of it is not what lies there any more: who looks into that finds the run's rows.
+            return
         removed = await pages.purge(engine.storage.tables, f"{run.id}|")
         await engine.runs.forget(run)
         emit(REGISTRY_PURGED, run=run.id, entities=removed)
@@ -106,17 +112,26 @@ async def _needed(engine: Engine, run: Run) -> set[tuple[str, str]]:
         UnreadableError: a day cannot be read, so nobody knows what it needs.
     """
     needed = set()
+    blobs, container = engine.storage.blobs, engine.settings.container
     for metric in sorted({metric for scope in run.scopes for metric in scope.metrics}):
         days = await engine.days.days(metric, run.first, run.last)
-        needed |= _unpublished(run, days.values())
+        files = await lying(blobs, container, metric, run.first, run.last)
+        found = {day: published(files.get(day, {}), metric, day) for day in days}
+        needed |= _unpublished(run, days, found)
     return needed
 
 
-def _unpublished(run: Run, days: Iterable[Day]) -> set[tuple[str, str]]:
+def _unpublished(
+    run: Run, days: Mapping[date, Day], found: Mapping[date, Mapping[str, str]]
+) -> set[tuple[str, str]]:
+    """Name what is needed of a run, where `found` are the days' files: a publication stands only for its own."""
     needed = set()
-    for day in days:
-        published = day.publication
-        view = {} if published is None or published.unfinished else published.view
+    for name, day in days.items():
+        publication = day.publication
+        stands = (
+            publication is not None and not publication.unfinished and left_by(publication) == found[name]
+        )
+        view = publication.view if publication is not None and stands else {}
         needed |= {
             (pointer.reading.slice, pointer.reading.generation)
             for pointer in day.pointers

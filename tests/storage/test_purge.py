@@ -76,6 +76,46 @@ async def test_staged_page_that_a_day_still_waits_to_be_published_from_stays() -
         assert await staged(bench, run) == 1
 
 
+async def test_staged_page_of_a_day_whose_files_are_not_those_that_were_published_stays() -> None:
+    """A publisher that was paused wrote one of them, as its publication did not leave it, and died."""
+    async with laptop(small_tenant(), COST_SETTLE_HOURS="8760") as bench:
+        run = await bench.run()
+        await written_over(bench)
+        bench.clock.ahead += A_WEEK
+
+        await purge(bench.engine)
+
+        assert await staged(bench, run) == 1
+        assert (await bench.run()).status is RunStatus.COMPLETE
+        await purge(bench.engine)
+        assert await staged(bench, run) == 0
+
+
+async def test_run_that_a_pointer_still_needs_is_not_forgotten() -> None:
+    async with laptop(small_tenant(), COST_SETTLE_HOURS="8760") as bench:
+        run = await bench.run()
+        bench.clock.ahead += A_WEEK
+        await purge(bench.engine)
+        await written_over(bench)
+        bench.clock.ahead += RETENTION
+
+        await purge(bench.engine)
+
+        assert await bench.engine.runs.run(run.id) is not None
+        assert await hashes(bench) > 0
+        await bench.run()
+        await purge(bench.engine)
+        assert await bench.engine.runs.run(run.id) is None
+
+
+async def written_over(bench: Laptop) -> None:
+    """Put a ledger file once more: its ETag is another than the publication's."""
+    (path, *_) = await bench.etags("ledger/")
+    blob = await bench.engine.storage.blobs.get("costs", path)
+    assert blob is not None
+    await bench.engine.storage.blobs.put("costs", path, blob.data)
+
+
 async def test_day_that_did_not_change_needs_no_staged_page() -> None:
     """The ledger's current rows stand for the reading that a manifest names."""
     tenant = small_tenant()
