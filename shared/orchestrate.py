@@ -44,6 +44,9 @@ async def orchestrate(engine: Engine, body: bytes) -> None:
         return
     if not run.publishing:
         run = await _plan_days(engine, run)
+        if run.status is not RunStatus.OPEN:
+            # Another orchestrator was faster, and the run has come to its end meanwhile.
+            return
     waiting = await engine.runs.days(run, only_open=True, refused=tell)
     if not waiting:
         await _close(engine, run)
@@ -119,12 +122,14 @@ async def close_run(engine: Engine, run: Run, summary: dict[str, Any]) -> None:
     """
     status = RunStatus(summary["status"])
     for _ in range(RACES):
+        if run.status is not RunStatus.OPEN:
+            return
         closed = replace(run, status=status, closed_at=engine.clock(), summary=summary)
         try:
             await engine.runs.save_run(closed)
         except Conflict:
             again = await engine.runs.run(run.id)
-            if again is None or again.status is not RunStatus.OPEN:
+            if again is None:
                 return
             run = again
         else:

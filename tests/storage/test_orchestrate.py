@@ -1,12 +1,16 @@
 """A run goes from its slices to its days to its end, and waits for nothing in memory."""
 
+from datetime import timedelta
+
 import pytest
 
 from infra.local.simulator import Tenant, restate
+from shared.edge import Call
 from shared.messages import DAYS, PAGES, RUNS, BadMessage, DayItem, RunItem
-from shared.orchestrate import orchestrate
+from shared.orchestrate import close_run, orchestrate
 from shared.read.fetch_page import fetch_page
 from shared.runs import Run, RunStatus
+from shared.summary import abandoned
 from tests.faults import Killed, dies
 from tests.laptop import Laptop, laptop
 
@@ -128,6 +132,40 @@ async def test_killed_at_any_outside_call_of_the_close_the_redelivery_closes_the
             assert (await bench.closed(run)).status is RunStatus.COMPLETE
             place += 1
     assert place > 6
+
+
+async def test_run_that_was_closed_while_its_days_were_planned_keeps_its_end_and_its_figures() -> None:
+    """A slow orchestrator wakes when the run is closed, and the next one has published its days anew."""
+    tenant = Tenant(6, subscriptions=1, days=1, rows_per_day=12)
+    async with laptop(tenant) as bench, bench.other() as (faster, _):
+        run, (body,) = await read_all(bench)
+        slow, before = bench.engine, []
+
+        async def closes(_: Call) -> None:
+            bench.engine = faster
+            await orchestrate(faster, body)
+            await bench.drain()
+            before.append(await bench.closed(run))
+            restate(tenant, 3)
+            bench.clock.ahead += timedelta(hours=1)
+            await bench.run()
+            await faster.days.leave_unfinished("ActualCost", tenant.days[0])
+            bench.engine = slow
+
+        bench.edge.meanwhile("table batch CostRuns", closes)
+
+        await orchestrate(slow, body)
+
+        assert [await bench.closed(run)] == before
+
+
+async def test_closed_run_is_closed_no_second_time() -> None:
+    async with laptop(small_tenant()) as bench:
+        run = await bench.run()
+
+        await close_run(bench.engine, run, abandoned(run, "too late"))
+
+        assert await bench.closed(run) == run
 
 
 async def test_closed_run_is_looked_at_and_left_alone() -> None:
