@@ -8,14 +8,14 @@ from shared.cli.arguments import Asked
 from shared.cli.output import DONE, NOT_RECONCILED, NOTHING, print_json, print_table
 from shared.engine import Engine
 from shared.normalise.exact import text
-from shared.reconcile.alerts import described
+from shared.reconcile.alerts import Patience, described
 from shared.reconcile.compare import GAPS, BillState, Finding
 from shared.reconcile.periods import last_closed
 from shared.reconcile.reconcile import reconcile as reconciled
 from shared.scopes import Scope
 
 PATIENCE = timedelta(hours=1)
-"""How long the command waits for its places at the quota gate."""
+"""How long the command waits for its places at the quota gate, and explains."""
 
 _HEAD = ("state", "period", "currency", "billed", "ledger", "difference", "scope")
 _NONE = "no scope of the settings is one that is billed: a billing profile or account, or a subscription"
@@ -28,7 +28,7 @@ async def reconcile(engine: Engine, asked: Asked, scopes: tuple[Scope, ...]) -> 
     """
     now = engine.clock()
     month = asked.month or last_closed(now.date())
-    findings = await reconciled(engine, [month], now + PATIENCE)
+    findings = await reconciled(engine, [month], Patience(now + PATIENCE))
     if asked.json:
         print_json({"month": f"{month.first:%Y-%m}", "bills": [describe(finding) for finding in findings]})
     elif findings:
@@ -67,6 +67,7 @@ def describe(finding: Finding) -> dict[str, Any]:
             }
             for suspect in finding.suspects
         ],
+        "explained_in_part": finding.partial,
         "read_again_by": finding.reread,
     }
 
@@ -78,6 +79,8 @@ def remarks(finding: Finding) -> list[str]:
     if finding.cure:
         lines.append(f"    cure: {finding.cure}")
     lines += [f"    may be explained by {described(suspect)}" for suspect in finding.suspects]
+    if finding.partial:
+        lines.append(f"    not all of it was looked at to explain it: {finding.partial}")
     if finding.reread:
         lines.append(
             f"    run {finding.reread} reads these days again: the deployed app works it, or the next `run`"

@@ -9,7 +9,7 @@ well, unless a process dies, or another one reconciles, between the event and it
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
@@ -33,6 +33,10 @@ from shared.versions import VERSION, UnreadableError, converted, demand, readabl
 KIND: Final = "reconcile"
 CURE: Final = "restore it, or remove it: the mismatch is then told once more"
 
+EXPLAINED_FOR: Final = timedelta(seconds=5)
+"""How long a mismatch is explained at least."""
+
+_SHARE: Final = 4
 _KEY: Final = ("scope_key", "currency", "first", "last")
 
 
@@ -105,6 +109,21 @@ def read_alert(row: Row) -> Alert:
     return alert
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long months may be compared: until when the last request goes out, and how long one is explained.
+
+    `explain_again` says whether a mismatch that was told already is explained, which reads its whole period.
+    """
+
+    until: datetime
+    explain_again: bool = True
+
+    def for_explaining(self, now: datetime) -> timedelta:
+        """Give the time for one explanation: a share of what is left, so that the scopes after it have some too."""
+        return max((self.until - now) / _SHARE, EXPLAINED_FOR)
+
+
 Rereads = dict[tuple[str, Period], str]
 """The runs that were seeded just now, by scope and period: a second currency's mismatch needs no second one."""
 
@@ -115,15 +134,14 @@ async def tell_once(
     billed: Decimal,
     ledger: Decimal,
     rereads: Rereads,
-    *,
-    explain_again: bool,
+    patience: Patience,
 ) -> Finding:
     """Tell of a mismatch and have its period read again, each once for the same totals.
 
     The event comes again where the bill's or the ledger's total is another one; the period is read again once for
     each total of the bill, where none of `rereads` does so. Gives the finding with the run that reads it again and
-    with what may explain it, which is looked for last: it reads much, and whoever dies meanwhile has lost nothing.
-    What was told already is explained only if `explain_again`.
+    with what may explain it. That is looked for once the run is seeded and written down as such, because it reads
+    much; it ends in time and, whatever breaks it, the event goes out with what is known by then.
     """
     try:
         alert = await _claim(engine, finding, billed, ledger, rereads)
@@ -134,15 +152,24 @@ async def tell_once(
     if alert is not None and not (alert.told or alert.seeded):
         await _read_again(engine, alert)
         rereads[finding.scope, finding.period] = alert.run
-    if explain_again or (alert is not None and not alert.told):
-        finding = replace(finding, suspects=await explain(engine, finding, Scope.parse(finding.scope).key))
+        alert = await _marked(engine, replace(alert, seeded=True))
+    if patience.explain_again or (alert is not None and not alert.told):
+        within = patience.for_explaining(engine.clock())
+        explanation = await explain(engine, finding, Scope.parse(finding.scope).key, within)
+        finding = replace(finding, suspects=explanation.suspects, partial=explanation.partial)
     if alert is None:
         return finding
     if not alert.told:
         _emit(finding, billed, ledger, alert.run)
-        with suppress(Conflict):
-            await _save(engine, replace(alert, seeded=True, told=True))
+        await _marked(engine, replace(alert, seeded=True, told=True))
     return replace(finding, reread=alert.run)
+
+
+async def _marked(engine: Engine, alert: Alert) -> Alert:
+    """Write down how far an alert is; whoever wrote it meanwhile goes on from what stands there."""
+    with suppress(Conflict):
+        return await _save(engine, alert)
+    return alert
 
 
 async def unfinished(engine: Engine) -> list[Period]:
@@ -228,6 +255,7 @@ def _emit(finding: Finding, billed: Decimal, ledger: Decimal, run: str) -> None:
         difference=None if finding.difference is None else text(finding.difference),
         documents=", ".join(finding.documents),
         explained_by="; ".join(map(described, finding.suspects)),
+        explained_in_part=finding.partial,
         run=run,
     )
 

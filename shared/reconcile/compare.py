@@ -64,7 +64,8 @@ class Suspect:
 class Finding:
     """One scope, period and currency. Amounts are before tax; `billed` is None where there is no bill.
 
-    `days` are those that stand in the way, each with its state in the manifest's words.
+    `days` are those that stand in the way, each with its state in the manifest's words. `suspects` may explain a
+    mismatch, and `partial` says why not all was looked at; `reread` is the run that reads its days again.
     """
 
     scope: str
@@ -79,6 +80,7 @@ class Finding:
     cause: str | None = None
     cure: str | None = None
     suspects: tuple[Suspect, ...] = ()
+    partial: str | None = None
     reread: str | None = None
 
     @property

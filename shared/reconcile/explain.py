@@ -3,34 +3,22 @@
 In this order: days whose reading is in doubt (the last attempt failed, or other scopes see another cost), days
 that were last read before the period's costs were final, days that changed after the invoice was issued, and then
 the days that cost most.
-
-The subscriptions are those of the rows that are of the bill for certain: the billed scope's own, those of scopes
-that lie below it, and the usage that others own and that it sees to the same amount (a publication's `alike`).
-What else others own is not among them: nobody knows who pays for it.
 """
 
-from collections.abc import Iterator, Mapping
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 
-import polars as pl
-
 from shared.days import Day, Pointer, ScopeState
 from shared.engine import Engine
-from shared.ledger.cells import ChargeClass, charge_class
-from shared.ledger.columns import COST_COLUMN
-from shared.ledger.files import Listing, PublishedFiles, lying, published
-from shared.ledger.overlaps import shadows
-from shared.normalise.decimals import money_sum
 from shared.normalise.exact import minus, total
 from shared.reconcile.compare import Finding, Suspect
+from shared.reconcile.kept import METRIC, Part, read_kept
 from shared.reconcile.periods import CHANGES_FOR, Period
-from shared.scopes import Scope
-from shared.storage.errors import Conflict
-from shared.versions import UnreadableError, tell
+from shared.versions import tell
 
-METRIC = "ActualCost"
 READ_EARLY, CHANGED, LARGEST = "read_early", "changed_after_the_invoice", "largest"
 
 MOST_DAYS = 10
@@ -39,7 +27,13 @@ MOST_DAYS = 10
 MOST_LARGEST = 3
 MOST_SUBSCRIPTIONS = 3
 
-_COST = COST_COLUMN[METRIC]
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The days that may explain a mismatch; `partial` says why not all was looked at, None where all was."""
+
+    suspects: tuple[Suspect, ...]
+    partial: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +44,19 @@ class _Shares:
     changed: Mapping[str, Decimal]
     kept_by: Mapping[str, tuple[str, ...]]
 
+    @classmethod
+    def of(cls, parts: Sequence[Part]) -> "_Shares":
+        """Put a day's partitions together.
+
+        A day that was read for the first time after the invoice changed by nothing that anybody could know of.
+        """
+        known_then = any(part.known_then for part in parts)
+        return cls(
+            {part.subscription: part.now for part in parts},
+            {part.subscription: minus(part.now, part.then) for part in parts if known_then},
+            {part.subscription: part.kept_by for part in parts},
+        )
+
     def laid_on(self, suspect: Suspect, shares: Mapping[str, Decimal]) -> Suspect:
         """Say of a suspect whose cost it is, by the largest of some shares."""
         largest = sorted(shares.items(), key=lambda share: (-abs(share[1]), share[0]))
@@ -58,33 +65,84 @@ class _Shares:
         return replace(suspect, subscriptions=named, kept_by=tuple(keepers))
 
 
-async def explain(engine: Engine, finding: Finding, key: str) -> tuple[Suspect, ...]:
-    """Name the days that may explain a mismatch, the likeliest first; `key` is the scope's."""
-    period, currency = finding.period, finding.currency or ""
-    known = await engine.days.days(METRIC, period.first, period.last, refused=lambda _, error: tell(error))
-    costs = {day: _cost(known.get(day), key, currency) for day in period.days}
-    named: dict[date, Suspect] = {}
-    shares: dict[date, _Shares] = {}
-    for day, reason in _doubtful(known, key, finding.scope, period):
-        named.setdefault(day, Suspect(day, reason, costs[day]))
-    lies = await lying(engine.storage.blobs, engine.settings.container, METRIC, period.first, period.last)
-    for day in period.days:
-        listing = Listing(published(lies.get(day, {}), METRIC, day))
-        shares[day] = await _shares(engine, finding, day, listing, known.get(day))
-        changed = shares[day].changed
-        if any(changed.values()) and day not in named:
-            named[day] = shares[day].laid_on(Suspect(day, CHANGED, total(changed.values())), changed)
-    largest = sorted(period.days, key=lambda day: abs(costs[day] or Decimal(0)), reverse=True)
-    for day in [day for day in largest if day not in named and costs[day]][:MOST_LARGEST]:
-        named[day] = Suspect(day, LARGEST, costs[day])
-    order = {READ_EARLY: 1, CHANGED: 2, LARGEST: 3}
-    found = sorted(
-        named.values(), key=lambda one: (order.get(one.reason, 0), -abs(one.amount or Decimal(0)), one.day)
-    )
-    return tuple(
-        one if one.subscriptions else shares[one.day].laid_on(one, shares[one.day].now)
-        for one in found[:MOST_DAYS]
-    )
+async def explain(engine: Engine, finding: Finding, key: str, within: timedelta) -> Explanation:
+    """Name the days that may explain a mismatch, the likeliest first; `key` is the scope's.
+
+    It reads every partition of the period, some side by side, the days that are likeliest first, and never longer
+    than `within`. Whatever breaks it, what is known by then is given: a mismatch is told with little of an
+    explanation rather than not at all.
+    """
+    looked = _Looked(engine, finding, key)
+    (end,) = await asyncio.gather(looked.look(within), return_exceptions=True)
+    if isinstance(end, Exception):
+        said = f"after {within.total_seconds():.0f} seconds" if isinstance(end, TimeoutError) else str(end)
+        return Explanation(looked.suspects(), partial=f"{type(end).__name__}: {said}")
+    if end is not None:
+        raise end
+    return Explanation(looked.suspects())
+
+
+class _Looked:
+    """What was found out of a mismatch so far."""
+
+    def __init__(self, engine: Engine, finding: Finding, key: str) -> None:
+        self._engine = engine
+        self._finding = finding
+        self._key = key
+        self._known: Mapping[date, Day] | None = None
+        self._costs: dict[date, Decimal | None] = {}
+        self._parts: dict[date, list[Part]] = {}
+
+    async def look(self, within: timedelta) -> None:
+        """Look at the days' rows, then at what the ledger keeps of each.
+
+        Raises:
+            TimeoutError: there was no time to read all of it.
+            StorageError: some of it could not be read.
+        """
+        async with asyncio.timeout(within.total_seconds()):
+            period = self._finding.period
+            known = await self._engine.days.days(
+                METRIC, period.first, period.last, refused=lambda _, error: tell(error)
+            )
+            currency = self._finding.currency or ""
+            self._costs = {day: _cost(known.get(day), self._key, currency) for day in period.days}
+            self._known = known
+            await read_kept(self._engine, self._finding, known, self._likeliest(), self._parts)
+
+    def suspects(self) -> tuple[Suspect, ...]:
+        """Name the days that may explain it, as far as they were looked at."""
+        if self._known is None:
+            return ()
+        named = {one.day: one for one in self._in_doubt()}
+        each = {day: _Shares.of(parts) for day, parts in sorted(self._parts.items())}
+        for day, shares in each.items():
+            if any(shares.changed.values()) and day not in named:
+                one = Suspect(day, CHANGED, total(shares.changed.values()))
+                named[day] = shares.laid_on(one, shares.changed)
+        dearest = [day for day in self._dearest() if day not in named and self._costs[day]]
+        for day in dearest[:MOST_LARGEST]:
+            named[day] = Suspect(day, LARGEST, self._costs[day])
+        order = {READ_EARLY: 1, CHANGED: 2, LARGEST: 3}
+        found = sorted(
+            named.values(),
+            key=lambda one: (order.get(one.reason, 0), -abs(one.amount or Decimal(0)), one.day),
+        )
+        return tuple(
+            one if one.subscriptions or one.day not in each else each[one.day].laid_on(one, each[one.day].now)
+            for one in found[:MOST_DAYS]
+        )
+
+    def _likeliest(self) -> list[date]:
+        return list(dict.fromkeys([*(one.day for one in self._in_doubt()), *self._dearest()]))
+
+    def _in_doubt(self) -> list[Suspect]:
+        doubtful = _doubtful(self._known or {}, self._key, self._finding.scope, self._finding.period)
+        return [Suspect(day, reason, self._costs[day]) for day, reason in doubtful]
+
+    def _dearest(self) -> list[date]:
+        days = self._finding.period.days
+        return sorted(days, key=lambda day: abs(self._costs[day] or Decimal(0)), reverse=True)
 
 
 def _doubtful(known: Mapping[date, Day], key: str, scope: str, period: Period) -> Iterator[tuple[date, str]]:
@@ -115,80 +173,3 @@ def _cost(known: Day | None, key: str, currency: str) -> Decimal | None:
     if pointer is None or pointer.reading is None:
         return None
     return pointer.reading.totals.get(currency, Decimal(0))
-
-
-async def _shares(
-    engine: Engine, finding: Finding, day: date, listing: Listing, known: Day | None
-) -> _Shares:
-    """Add up what the ledger keeps of a bill's day.
-
-    A day that was read for the first time after the invoice changed by nothing that anybody could know of.
-    """
-    of_bill = await _rows_of_bill(engine, finding, day, listing, known)
-    now = {name: _sum(rows.filter(pl.col("x_ValidTo").is_null())) for name, rows in of_bill.items()}
-    issued = finding.issued
-    known_then = issued is not None and any(len(_believed_then(rows, issued)) for rows in of_bill.values())
-    changed = (
-        {name: _changed(rows, issued) for name, rows in of_bill.items()}
-        if issued is not None and known_then
-        else {}
-    )
-    own = finding.scope.lower()
-    kept_by = {
-        name: tuple(scope for scope in rows["x_SourceScope"].unique() if scope != own)
-        for name, rows in of_bill.items()
-    }
-    return _Shares(now, changed, kept_by)
-
-
-async def _rows_of_bill(
-    engine: Engine, finding: Finding, day: date, listing: Listing, known: Day | None
-) -> dict[str, pl.DataFrame]:
-    """Read the ledger's rows of a day that are of a bill for certain, in its currency, by subscription."""
-    scope = Scope.parse(finding.scope)
-    publication = None if known is None else known.publication
-    alike = () if publication is None else publication.alike.get(scope.lower_path, ())
-    files = PublishedFiles(engine.storage.blobs, engine.settings.container)
-    found: dict[str, pl.DataFrame] = {}
-    for subscription, path in listing.partitions(METRIC, day).items():
-        try:
-            frame, _ = await files.read(listing, path)
-        except Conflict:
-            # The day is being published: what it says in a moment is not waited for.
-            continue
-        except UnreadableError as error:
-            tell(error)
-            continue
-        rows = frame.filter(pl.col("BillingCurrency") == finding.currency).with_columns(
-            subscription_id=pl.lit(subscription)
-        )
-        found[subscription] = rows.filter(_is_of_bill(scope, rows, seen_alike=subscription in alike))
-    return found
-
-
-def _is_of_bill(scope: Scope, rows: pl.DataFrame, *, seen_alike: bool) -> pl.Expr:
-    sources = [Scope.parse(path) for path in rows["x_SourceScope"].unique()]
-    inside = [one.lower_path for one in sources if one == scope or scope.contains(one)]
-    certain = pl.col("x_SourceScope").is_in(inside)
-    if not seen_alike:
-        return certain
-    # Of a billing scope beside this one the rows are on another bill.
-    beside = [one.lower_path for one in sources if not shadows(one, scope)]
-    usage = charge_class() == ChargeClass.USAGE.value
-    return certain | (usage & ~pl.col("x_SourceScope").is_in(beside))
-
-
-def _changed(rows: pl.DataFrame, issued: date) -> Decimal:
-    """Tell by how much rows moved after a day: what is believed now less what was believed then."""
-    believed = _believed_then(rows, issued)
-    return minus(_sum(rows.filter(pl.col("x_ValidTo").is_null())), _sum(believed))
-
-
-def _believed_then(rows: pl.DataFrame, issued: date) -> pl.DataFrame:
-    ended_later = pl.col("x_ValidTo").is_null() | (pl.col("x_ValidTo").dt.date() > issued)
-    return rows.filter(pl.col("x_ValidFrom").dt.date() <= issued, ended_later)
-
-
-def _sum(rows: pl.DataFrame) -> Decimal:
-    found: Decimal | None = rows.select(money_sum(_COST)).item() if len(rows) else None
-    return Decimal(0) if found is None else found

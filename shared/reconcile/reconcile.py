@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from shared.engine import Engine
 from shared.events import INVOICE_COMPARED, INVOICE_GAP, emit
 from shared.normalise.exact import text
-from shared.reconcile.alerts import Rereads, tell_once, unfinished
+from shared.reconcile.alerts import Patience, Rereads, tell_once, unfinished
 from shared.reconcile.ask import WITH_BILLS, Answer, NoBillsError, ask
 from shared.reconcile.bills import Bill
 from shared.reconcile.compare import GAPS, BillState, Bounds, Finding, Said, compare
-from shared.reconcile.explain import METRIC
+from shared.reconcile.kept import METRIC
 from shared.reconcile.periods import Period, lately_closed
 from shared.scopes import Scope
 from shared.settings import ScopeSettings
@@ -19,7 +19,7 @@ from shared.storage.errors import StorageError
 from shared.versions import UnreadableError, tell
 
 TIMER_PATIENCE = timedelta(minutes=8)
-"""How long the timer's function waits for its places at the quota gate: its host ends it after ten minutes."""
+"""How long the timer's function waits for its places at the quota gate, and explains: its host ends it after ten."""
 
 
 async def reconcile_timer(engine: Engine) -> None:
@@ -30,33 +30,28 @@ async def reconcile_timer(engine: Engine) -> None:
     """
     now = engine.clock()
     months = sorted({*lately_closed(now.date()), *await unfinished(engine)})
-    await reconcile(engine, months, now + TIMER_PATIENCE, explain_again=False)
+    await reconcile(engine, months, Patience(now + TIMER_PATIENCE, explain_again=False))
 
 
-async def reconcile(
-    engine: Engine, months: Sequence[Period], until: datetime, *, explain_again: bool = True
-) -> list[Finding]:
+async def reconcile(engine: Engine, months: Sequence[Period], patience: Patience) -> list[Finding]:
     """Compare what was billed for the periods that end in some months with what the settings' scopes said of them.
 
     Scopes that no bill is about (management groups, resource groups, parts of a bill) are passed over. A request
-    that has no place at the quota gate before `until` is not made, and its scope is `unknown`; so is one
+    that has no place at the quota gate in time is not made, and its scope is `unknown`; so is one
     of which a row cannot be read or written.
 
     Args:
         engine: the engine.
         months: the months, in the order in which they are compared.
-        until: when the last request may go out.
-        explain_again: whether a mismatch that was told already is explained, which reads its whole period.
+        patience: how long that may take.
     """
     findings: list[Finding] = []
     rereads: Rereads = {}
     for item in engine.settings.scopes:
         if item.scope.kind in WITH_BILLS:
-            answers = await _asked(engine, item, months, until)
+            answers = await _asked(engine, item, months, patience.until)
             for month, answer in answers.items():
-                for finding in await _isolated(
-                    engine, item.scope, month, answer, rereads, explain_again=explain_again
-                ):
+                for finding in await _isolated(engine, item.scope, month, answer, rereads, patience):
                     findings.append(finding)
                     _tell(finding)
     return findings
@@ -77,17 +72,14 @@ async def _asked(
 
 
 async def _isolated(
-    engine: Engine, scope: Scope, month: Period, answer: Answer, rereads: Rereads, *, explain_again: bool
+    engine: Engine, scope: Scope, month: Period, answer: Answer, rereads: Rereads, patience: Patience
 ) -> list[Finding]:
     """Reconcile one scope's month; what breaks it must not keep the others from being compared."""
     if not isinstance(answer, NoBillsError):
         try:
             with _named():
                 found = await _compared(engine, scope, month, answer)
-                return [
-                    await _followed_up(engine, finding, rereads, explain_again=explain_again)
-                    for finding in found
-                ]
+                return [await _followed_up(engine, finding, rereads, patience) for finding in found]
         except NoBillsError as error:
             answer = error
     return [Finding(scope=scope.path, period=month, state=answer.state, cause=answer.cause, cure=answer.cure)]
@@ -119,12 +111,12 @@ async def _compared(engine: Engine, scope: Scope, month: Period, bills: Sequence
     return compare(month, bills, Said(scope.path, pointers), engine.clock().date(), bounds)
 
 
-async def _followed_up(engine: Engine, finding: Finding, rereads: Rereads, *, explain_again: bool) -> Finding:
+async def _followed_up(engine: Engine, finding: Finding, rereads: Rereads, patience: Patience) -> Finding:
     """Have a mismatch's days read again once, explain it, and tell of it once."""
     billed, ledger = finding.billed, finding.ledger
     if finding.state is not BillState.MISMATCHED or billed is None or ledger is None:
         return finding
-    return await tell_once(engine, finding, billed, ledger, rereads, explain_again=explain_again)
+    return await tell_once(engine, finding, billed, ledger, rereads, patience)
 
 
 def _tell(finding: Finding) -> None:

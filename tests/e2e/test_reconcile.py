@@ -1,9 +1,6 @@
 """Bills against the ledger, on the real emulator and real HTTP: each state, and what follows from a mismatch."""
 
-import json
-import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -11,92 +8,35 @@ from typing import Any
 import polars as pl
 import pytest
 
-from infra.local.simulator import BillingFaults, Metric, Tenant, restate, scope_truth
-from shared import events
-from shared.cli import logs
+from infra.local.simulator import BillingFaults, Metric, Tenant, restate
 from shared.messages import PAGES
-from shared.reconcile.alerts import described
+from shared.reconcile.alerts import Patience, described
 from shared.reconcile.compare import BillState, Finding
 from shared.reconcile.periods import Period, lately_closed, month_of
 from shared.reconcile.reconcile import TIMER_PATIENCE, reconcile, reconcile_timer
+from tests.billed import (
+    CENT,
+    JUNE_20,
+    MAY,
+    Choice,
+    a_tenant,
+    bench_of,
+    bill,
+    enrollment,
+    first_subscription,
+    found,
+    modern_account,
+    profiles,
+    read_all,
+    rereads,
+    states,
+    truth,
+)
 from tests.fates import Fate
 from tests.faults import dies
-from tests.laptop import Laptop, laptop
+from tests.laptop import Laptop
 
-MAY = month_of(date(2026, 5, 1))
-JUNE_20 = datetime(2026, 6, 20, 6, tzinfo=UTC)
-CENT = Decimal("0.01")
 READER = "Billing Reader fa23ad8b-c56e-40d8-ac0c-ce449e1d2c64"
-
-Choice = Callable[[Tenant], Sequence[str]]
-
-
-def first_subscription(tenant: Tenant) -> Sequence[str]:
-    return tenant.subscription_scopes[:1]
-
-
-def enrollment(tenant: Tenant) -> Sequence[str]:
-    return (tenant.billing_account,)
-
-
-def modern_account(tenant: Tenant) -> Sequence[str]:
-    return (tenant.modern_account,)
-
-
-def profiles(tenant: Tenant) -> Sequence[str]:
-    return tenant.billing_profiles
-
-
-def a_tenant(days: int = 31, first_day: date = MAY.first) -> Tenant:
-    return Tenant(4, subscriptions=2, days=days, rows_per_day=8, first_day=first_day, currencies=("USD",))
-
-
-@asynccontextmanager
-async def bench_of(
-    tenant: Tenant, choice: Choice = first_subscription, *, read: bool = True, **settings: str
-) -> AsyncIterator[Laptop]:
-    """A laptop on the 20th of June 2026 that has read, and not published, some scopes of a tenant."""
-    scopes = json.dumps(list(choice(tenant)))
-    async with laptop(tenant, **{"COST_SCOPES": scopes, **settings}) as bench:
-        bench.clock.ahead = JUNE_20 - datetime.now(UTC)
-        if read:
-            await read_all(bench)
-        yield bench
-
-
-async def read_all(bench: Laptop) -> None:
-    """Read every scope's days: what a scope said is known before anything of it is published."""
-    await bench.seed()
-    await bench.drain(PAGES)
-
-
-async def found(bench: Laptop, month: Period = MAY) -> list[Finding]:
-    return await reconcile(bench.engine, [month], bench.clock() + TIMER_PATIENCE)
-
-
-def states(findings: Sequence[Finding]) -> list[tuple[str | None, str]]:
-    return [(finding.currency, finding.state.value) for finding in findings]
-
-
-def bill(bench: Laptop, **faults: Any) -> None:  # noqa: ANN401 - the fields of BillingFaults
-    """Let the simulator bill so from now on."""
-    bench.fault(billing=BillingFaults(**faults))
-
-
-def truth(tenant: Tenant, path: str, period: Period, currency: str = "USD") -> Decimal:
-    totals = scope_truth(tenant, path, Metric.ACTUAL, period=(period.first, period.last))
-    return sum((total.amount for key, total in totals.items() if key.currency == currency), Decimal(0))
-
-
-@pytest.fixture
-def told() -> Iterator[Callable[[], list[dict[str, Any]]]]:
-    """Give the mismatches that were told so far."""
-    logger = logging.getLogger(logs.ENGINE)
-    level = logger.level
-    logger.setLevel(logging.INFO)
-    with logs.Events() as happened:
-        yield lambda: happened.named(events.INVOICE_MISMATCHED)
-    logger.setLevel(level)
 
 
 @pytest.mark.parametrize("choice", [first_subscription, enrollment, modern_account, profiles])
@@ -429,11 +369,6 @@ async def test_killed_at_any_call_the_next_reconcile_seeds_one_reread_and_tells_
         assert place > 10
 
 
-async def rereads(bench: Laptop) -> dict[str, bool]:
-    """Give the runs that read a period again, each with whether all of its messages were sent."""
-    return {run.id: run.seeded for run in await bench.engine.runs.runs() if run.kind == "reconcile"}
-
-
 async def work(bench: Laptop) -> None:
     await found(bench)
 
@@ -534,7 +469,9 @@ async def off_by_a_lot(bench: Laptop, *scopes: str) -> dict[str, Finding]:
     """Bill scopes far too high and give what is found, by scope."""
     payers = [payer for scope in scopes for payer in (scope, *profiles_of(bench.tenant, scope))]
     bill(bench, off_by=dict.fromkeys(payers, "100000"))
-    return {one.scope: one for one in await found(bench) if one.state == "mismatched"}
+    findings = {one.scope: one for one in await found(bench) if one.state == "mismatched"}
+    assert {finding.partial for finding in findings.values()} == {None}
+    return findings
 
 
 def profiles_of(tenant: Tenant, account: str) -> Sequence[str]:
@@ -658,7 +595,7 @@ async def test_an_enrollments_balances_are_asked_for_month_by_month_and_one_keep
         bench.clock.ahead = datetime(2026, 7, 20, tzinfo=UTC) - datetime.now(UTC)
         bench.edge.befall("api get", Fate.FAILS)
         months = lately_closed(date(2026, 7, 20))
-        findings = await reconcile(bench.engine, months, bench.clock() + TIMER_PATIENCE)
+        findings = await reconcile(bench.engine, months, Patience(bench.clock() + TIMER_PATIENCE))
         assert [(one.period, one.state) for one in findings] == [
             (months[0], "unknown"),
             (months[1], "closed"),
