@@ -20,18 +20,17 @@ from shared.quota.gate import Turn
 from shared.read.answers import PageAnswer, Refused, Throttled, Transient
 from shared.read.ending import pause
 from shared.read.query import ForeignLinkError
-from shared.reconcile.bills import (
-    Bill,
+from shared.reconcile.bills import Bill, OverlappingPeriodsError, bills
+from shared.reconcile.compare import BillState
+from shared.reconcile.documents import (
     BillDriftError,
     Document,
     ListedInvoice,
-    OverlappingPeriodsError,
-    bills,
+    NoPreTaxAmountError,
     counting,
     read_balance,
     read_invoices,
 )
-from shared.reconcile.compare import BillState
 from shared.reconcile.periods import Period, month_before
 from shared.scopes import Scope, ScopeKind
 
@@ -76,7 +75,7 @@ async def ask(
             documents = counting(await _listed(engine, scope, min(months), until))
     except NoBillsError as error:
         return dict.fromkeys(months, error)
-    return {month: _ending_in(engine, month, documents) for month in months}
+    return {month: _ending_in(engine, scope, month, documents) for month in months}
 
 
 async def _balance(engine: Engine, scope: Scope, month: Period, until: datetime) -> Answer:
@@ -88,12 +87,26 @@ async def _balance(engine: Engine, scope: Scope, month: Period, until: datetime)
         return error
 
 
-def _ending_in(engine: Engine, month: Period, documents: Sequence[Document]) -> Answer:
+def _ending_in(engine: Engine, scope: Scope, month: Period, documents: Sequence[Document]) -> Answer:
+    if scope.kind is ScopeKind.SUBSCRIPTION and (error := _billed_to_a_profile(engine, month, documents)):
+        return error
     try:
         with _named():
             return bills(documents, month, engine.clock().date())
     except NoBillsError as error:
         return error
+
+
+def _billed_to_a_profile(engine: Engine, month: Period, documents: Sequence[Document]) -> NoBillsError | None:
+    """Tell who is billed for a subscription, if not itself: a profile's documents hold others' costs as well."""
+    before = [one for one in documents if one.profile is not None and one.period.first <= month.last]
+    if not before:
+        return None
+    profile = max(before, key=lambda one: one.period).profile
+    cause = f"billed to profile {profile}"
+    if profile in {item.scope.lower_path for item in engine.settings.scopes}:
+        return NoBillsError(BillState.UNREADABLE, cause, "none: that profile's bill is compared")
+    return NoBillsError(BillState.UNREADABLE, cause, "to have it compared, add it to COST_SCOPES")
 
 
 @contextmanager
@@ -107,6 +120,10 @@ def _named() -> Iterator[None]:
         yield
     except BillDriftError as error:
         raise NoBillsError(BillState.UNKNOWN, f"SchemaDrift: {error}", _DRIFT_CURE) from error
+    except NoPreTaxAmountError as error:
+        cause = f"{error} says neither subTotal nor billedAmount and taxAmount in one currency"
+        cure = "what it comes to before tax stands on the invoice: compare by hand"
+        raise NoBillsError(BillState.UNREADABLE, cause, cure) from error
     except OverlappingPeriodsError as error:
         cure = "nobody can tell from the outside which of these days' cost is in which bill: compare by hand"
         raise NoBillsError(BillState.UNKNOWN, f"OverlappingPeriods: {error}", cure) from error

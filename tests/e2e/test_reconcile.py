@@ -182,6 +182,20 @@ async def test_a_subscription_without_invoices_of_its_own_says_who_has_them() ->
         assert "only a pay-as-you-go subscription has invoices of its own" in (finding.cure or "")
 
 
+@pytest.mark.parametrize("listed", [False, True], ids=["alone", "beside_its_profile"])
+async def test_a_subscription_that_is_billed_to_a_profile_is_not_compared_with_that_profiles_invoice(
+    told: Callable[[], list[dict[str, Any]]], *, listed: bool
+) -> None:
+    tenant = a_tenant()
+    (scope,), profile = first_subscription(tenant), tenant.billing_profiles[0]
+    async with bench_of(tenant, lambda _: (scope, profile)[: 1 + listed]) as bench:
+        bill(bench, billed_to={scope: profile})
+        finding = {one.scope: one for one in await found(bench)}[scope]
+        assert (finding.state, finding.cause) == ("unreadable", f"billed to profile {profile.lower()}")
+        assert ("compared" if listed else "add it to COST_SCOPES") in (finding.cure or "")
+        assert told() == []
+
+
 async def test_scopes_that_are_not_billed_are_passed_over_without_a_request() -> None:
     tenant = a_tenant(days=1)
     async with bench_of(tenant, lambda tenant: (tenant.management_group,), read=False) as bench:

@@ -9,12 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.reconcile.bills import (
-    Bill,
+from shared.reconcile.bills import Bill, OverlappingPeriodsError, bills
+from shared.reconcile.documents import (
     BillDriftError,
     Document,
-    OverlappingPeriodsError,
-    bills,
+    NoPreTaxAmountError,
     counting,
     read_balance,
     read_invoices,
@@ -111,6 +110,39 @@ def test_what_counts_and_with_which_sign(documents: list[dict[str, Any]], amount
     assert bill.amount == Decimal(amount)
 
 
+def usd(value: object) -> dict[str, object]:
+    return {"currency": "USD", "value": value}
+
+
+def test_without_a_pre_tax_total_it_is_what_was_billed_less_its_tax() -> None:
+    """`subTotal` is documented for a Microsoft Customer Agreement alone."""
+    plain: dict[str, Any] = {
+        "subTotal": None,
+        "totalAmount": None,
+        "billedAmount": usd(119.25),
+        "taxAmount": usd(19),
+    }
+    note = invoice("C", documentType="CreditNote", **{**plain, "billedAmount": usd(29)})
+    (bill,) = billed(invoice(**plain), note)
+    assert (bill.amount, bill.currency) == (Decimal("90.25"), "USD")
+
+
+@pytest.mark.parametrize("tax", [None, {"currency": "EUR", "value": 19}], ids=["no_tax", "in_other_money"])
+def test_a_bill_that_does_not_say_what_it_comes_to_before_tax_is_named_and_keeps_no_other_month_back(
+    tax: object,
+) -> None:
+    vague = invoice("V", subTotal=None, billedAmount=usd(119.25), taxAmount=tax)
+    june = invoice("J", **over("2026-06-01", "2026-06-30"))
+    with pytest.raises(NoPreTaxAmountError, match="V"):
+        billed(vague, june)
+    assert [bill.documents for bill in billed(vague, june, month=JUNE)] == [("J",)]
+    # What does not count need not say anything.
+    assert [
+        bill.documents
+        for bill in billed(invoice(), {**vague, "properties": {**vague["properties"], "status": "Void"}})
+    ] == [("G1",)]
+
+
 def test_an_amount_is_rounded_half_even_once_as_the_ledgers_are() -> None:
     (bill,) = billed(invoice(value="0.3000000000000000445"))
     assert bill.amount == Decimal("0.300000000000000044")
@@ -188,7 +220,7 @@ def test_bills_that_share_some_days_are_in_the_way_of_no_month_in_which_none_of_
     ("said", "says"),
     [
         pytest.param({"documentType": "Nota"}, "unknown type 'Nota'", id="unknown_document"),
-        pytest.param({"subTotal": None}, "subTotal", id="no_subtotal"),
+        pytest.param({"subTotal": None}, "neither subTotal nor billedAmount", id="no_amount"),
         pytest.param({"subTotal": {"currency": "USD", "value": "NaN"}}, "NaN where an amount", id="nan"),
         pytest.param({"subTotal": {"currency": "USD", "value": "1e400"}}, "where an amount", id="huge"),
         pytest.param({"subTotal": {"currency": "US/D", "value": 1}}, "where a currency", id="no_currency"),

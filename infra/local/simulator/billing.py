@@ -1,7 +1,9 @@
 """The provider's billing side: invoices of accounts, profiles and subscriptions, and an enrollment's balances.
 
 Every document is made from the tenant's truth over the days of its period, rounded to cents as invoices are. Tax
-is always on top, so that whoever takes another figure than the pre-tax one is wrong.
+is always on top, so that whoever takes another figure than the pre-tax one is wrong. A profile's documents name it
+and their `subTotal`, as those of a Microsoft Customer Agreement do; a subscription's own have only the fields that
+are documented for any agreement, and `taxAmount`.
 
 Source: Microsoft.Billing 2024-04-01, Invoices; Microsoft.Consumption 2024-08-01, Balances.
 """
@@ -64,8 +66,9 @@ def invoices(tenant: Tenant, path: str, faults: BillingFaults) -> list[Document]
     Raises:
         UnknownScopeError: The tenant has no such scope, or it is of a kind that has no invoices.
     """
+    payer = _named(faults.billed_to, path) or path
     with tenant.lock:
-        documents = list(_documents(tenant, path, faults))
+        documents = list(_documents(tenant, payer, faults))
     return [document for document in documents if not faults.today or _is_issued(document, faults.today)]
 
 
@@ -147,14 +150,9 @@ def _billed(
 def _document(name: str, payer: str, period: Period, currency: str, total: Decimal, **said: str) -> Document:
     net = _CENTS.quantize(total, _CENT)
     tax = _CENTS.quantize(net * _TAX, _CENT)
-    amounts = {
-        "billedAmount": net,
-        "subTotal": net,
-        "taxAmount": tax,
-        "creditAmount": ZERO,
-        "totalAmount": net + tax,
-        "amountDue": net + tax,
-    }
+    amounts = {"billedAmount": net + tax, "taxAmount": tax, "amountDue": net + tax}
+    if is_profile := "/billingprofiles/" in payer.lower():
+        amounts |= {"billedAmount": net, "subTotal": net, "creditAmount": ZERO, "totalAmount": net + tax}
     first, last = period
     return {
         "id": f"{payer}/invoices/{name}",
@@ -167,6 +165,8 @@ def _document(name: str, payer: str, period: Period, currency: str, total: Decim
             "invoiceDate": f"{last + _ISSUED_AFTER}T07:00:00Z",
             "invoicePeriodStartDate": f"{first}T00:00:00Z",
             "invoicePeriodEndDate": f"{last}T00:00:00Z",
+            "billingProfileId": payer if is_profile else None,
+            "subTotal": None,
             **{name: {"currency": currency, "value": float(amount)} for name, amount in amounts.items()},
             **said,
         },

@@ -45,7 +45,8 @@ class BillingFaults:
     is another currency than that of the costs. `credited` invoices are too high by so much, and a credit note
     takes it back. Of `voided` ones there is a first, wrong invoice with its void note and its credit note.
     `supported` ones have an invoice for support beside the other. Of what is `bought`, on a day by scope, 60 stand
-    in an invoice of that day alone and not in the period's. Nothing dated after the day `today` is there yet;
+    in an invoice of that day alone and not in the period's. A subscription that is `billed_to` a profile lists
+    that profile's invoices. Nothing dated after the day `today` is there yet;
     without one everything is. `page_size` documents stand on a page, 0 for
     all.
     """
@@ -59,6 +60,7 @@ class BillingFaults:
     voided: tuple[str, ...] = ()
     supported: tuple[str, ...] = ()
     bought: Mapping[str, str] = field(default_factory=dict)
+    billed_to: Mapping[str, str] = field(default_factory=dict)
     today: str = ""
     page_size: int = 0
 

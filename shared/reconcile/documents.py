@@ -1,0 +1,216 @@
+"""Documents: the invoices, credit notes and balances that the provider lists, and which of them count.
+
+The figure of an invoice is its `subTotal`: costs know no tax and no payments. That is documented for a Microsoft
+Customer Agreement alone: where there is none it is `billedAmount` less `taxAmount`. Of an enrollment, which shows no
+invoices to an API, it is the balance's `totalUsage` and `azureMarketplaceServiceCharges`: `newPurchases` buys
+prepayment, which is money in advance and no cost.
+
+Source: Microsoft.Billing 2024-04-01, Invoices; Microsoft.Consumption 2024-08-01, Balances.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+
+import msgspec
+
+from shared.normalise.exact import minus, plus
+from shared.reconcile.periods import Period
+
+_COUNTING = frozenset({"Invoice", "CreditNote"})
+_NOT_COUNTING = frozenset({"VoidNote", "TaxReceipt", "Summary", "Transactions"})
+"""Documents about an invoice, which charge nothing themselves."""
+
+_TOO_LARGE = Decimal(10) ** 20
+_STEP = Decimal("1e-18")
+_ROUNDING = Context(prec=60, rounding=ROUND_HALF_EVEN)
+_CODE = re.compile("[A-Za-z]{3}", re.ASCII)
+_CREDIT_NOTE = "CreditNote"
+_VOID = "Void"
+_SUPPORT = "AzureSupport"
+
+
+class BillDriftError(Exception):
+    """An answer about bills is not of the shape that is documented; the message says where."""
+
+
+class NoPreTaxAmountError(Exception):
+    """A document does not say what it comes to before tax; the message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One invoice or credit note that counts. `amount` is before tax, negative for a credit.
+
+    `profile` is the path of the billing profile that it was billed to, in lower case, None where it names none.
+    `unclear` says why its amount cannot be told, which is 0 then.
+    """
+
+    name: str
+    period: Period
+    currency: str
+    amount: Decimal
+    issued: date | None
+    profile: str | None = None
+    unclear: Exception | None = None
+
+
+class _Amount(msgspec.Struct, frozen=True):
+    currency: str
+    value: Decimal
+
+
+class _Invoice(msgspec.Struct, frozen=True, rename="camel"):
+    invoice_period_start_date: str
+    invoice_period_end_date: str
+    document_type: str | None = None
+    invoice_type: str | None = None
+    status: str | None = None
+    invoice_date: str | None = None
+    credit_for_document_id: str | None = None
+    billing_profile_id: str | None = None
+    sub_total: _Amount | None = None
+    billed_amount: _Amount | None = None
+    tax_amount: _Amount | None = None
+
+
+class ListedInvoice(msgspec.Struct, frozen=True):
+    """One document as the provider lists it."""
+
+    name: str
+    properties: _Invoice
+
+
+class _Listed(msgspec.Struct, frozen=True, rename="camel"):
+    value: list[ListedInvoice]
+    next_link: str | None = None
+
+
+class _Balance(msgspec.Struct, frozen=True, rename="camel"):
+    currency: str
+    total_usage: Decimal
+    azure_marketplace_service_charges: Decimal
+
+
+class _Balances(msgspec.Struct, frozen=True):
+    name: str
+    properties: _Balance
+
+
+def read_invoices(body: bytes) -> tuple[tuple[ListedInvoice, ...], str | None]:
+    """Read one page of invoices, and the link to the next.
+
+    Raises:
+        BillDriftError: it is no such page.
+    """
+    try:
+        listed = msgspec.json.decode(body, type=_Listed)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BillDriftError(f"the list of invoices: {error}") from error
+    return tuple(listed.value), listed.next_link or None
+
+
+def counting(listed: Sequence[ListedInvoice]) -> list[Document]:
+    """Choose the documents that count, from all that a scope has.
+
+    Voided invoices don't, nor do the credit notes that take them back (`creditForDocumentId`), nor does what
+    charges nothing itself. Support is no cost of Cost Management.
+
+    Raises:
+        BillDriftError: a document is of an unknown type, or its dates cannot be read.
+    """
+    valid = {one.name.lower() for one in listed if one.properties.status != _VOID}
+    return [_document(one) for one in listed if _counts(one, valid)]
+
+
+def read_balance(body: bytes, month: Period) -> list[Document]:
+    """Read an enrollment's balance of a month; its periods are calendar months. An empty body is none yet.
+
+    Raises:
+        BillDriftError: it is no balance.
+    """
+    if not body:
+        return []
+    try:
+        said = msgspec.json.decode(body, type=_Balances)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BillDriftError(f"the balance: {error}") from error
+    amount = plus(
+        _money(said.name, said.properties.total_usage),
+        _money(said.name, said.properties.azure_marketplace_service_charges),
+    )
+    return [Document(said.name, month, _currency(said.name, said.properties.currency), amount, None)]
+
+
+def _counts(one: ListedInvoice, valid: set[str]) -> bool:
+    said = one.properties
+    kind = said.document_type or "Invoice"
+    if kind not in _COUNTING | _NOT_COUNTING:
+        raise BillDriftError(f"{one.name} is of the unknown type {kind!r}")
+    if kind in _NOT_COUNTING or said.status == _VOID or said.invoice_type == _SUPPORT:
+        return False
+    taken_back = (said.credit_for_document_id or "").rsplit("/", 1)[-1].lower()
+    # Only a voided invoice has such a note; one that is too old to be listed did not count either.
+    return kind != _CREDIT_NOTE or not taken_back or taken_back in valid
+
+
+def _document(one: ListedInvoice) -> Document:
+    said = one.properties
+    currency, amount = _before_tax(one)
+    if said.document_type == _CREDIT_NOTE and amount is not None:
+        # Written with either sign: a credit note never charges.
+        amount = -abs(amount)
+    first, last = _day(one, said.invoice_period_start_date), _day(one, said.invoice_period_end_date)
+    if last < first:
+        raise BillDriftError(f"{one.name} is about {first} to {last}, which is no period")
+    return Document(
+        one.name,
+        Period(first, last),
+        currency,
+        amount or Decimal(0),
+        issued=None if said.invoice_date is None else _day(one, said.invoice_date),
+        profile=(said.billing_profile_id or "").lower() or None,
+        unclear=None if amount is not None else NoPreTaxAmountError(one.name),
+    )
+
+
+def _before_tax(one: ListedInvoice) -> tuple[str, Decimal | None]:
+    """Give a document's currency and what it comes to before tax, None where it doesn't say.
+
+    Raises:
+        BillDriftError: there is no amount at all, or one that cannot be read.
+    """
+    said = one.properties
+    if said.sub_total is not None:
+        return _currency(one.name, said.sub_total.currency), _money(one.name, said.sub_total.value)
+    if said.billed_amount is None:
+        raise BillDriftError(f"{one.name} has neither subTotal nor billedAmount")
+    currency = _currency(one.name, said.billed_amount.currency)
+    if said.tax_amount is None or _currency(one.name, said.tax_amount.currency) != currency:
+        return currency, None
+    tax = _money(one.name, said.tax_amount.value)
+    return currency, minus(_money(one.name, said.billed_amount.value), tax)
+
+
+def _money(name: str, amount: Decimal) -> Decimal:
+    """Give an amount as the ledger would hold it: 18 decimals, rounded half-even once."""
+    if not (amount.is_finite() and abs(amount) < _TOO_LARGE):
+        raise BillDriftError(f"{name} has {str(amount)[:40]} where an amount belongs")
+    return _ROUNDING.quantize(amount, _STEP)
+
+
+def _currency(name: str, text: str) -> str:
+    """Give a currency's code; balances fill it up with blanks."""
+    code = text.strip()
+    if _CODE.fullmatch(code) is None:
+        raise BillDriftError(f"{name} has {text[:40]!r} where a currency belongs")
+    return code
+
+
+def _day(one: ListedInvoice, text: str) -> date:
+    try:
+        return date.fromisoformat(text[:10])
+    except ValueError:
+        raise BillDriftError(f"{one.name} has {text[:40]!r} where a date belongs") from None
