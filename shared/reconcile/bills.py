@@ -9,8 +9,9 @@ from shared.normalise.exact import total
 from shared.reconcile.documents import Document
 from shared.reconcile.periods import Period
 
-_PERIOD_MAY_BE_OPEN = timedelta(days=45)
-"""How long after a day the bill over the period around it may still come: a month, and two weeks to issue it."""
+_STILL_TO_COME = timedelta(days=45)
+"""How long after a day the bill over the period around it may still come: a month, and two weeks to issue it. A
+profile's bill is waited for as long after its period's end: it comes sooner, but the timer comes once a month."""
 
 
 class OverlappingPeriodsError(Exception):
@@ -19,13 +20,17 @@ class OverlappingPeriodsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """All that was billed for a period in one currency, before tax; `issued` is the latest document's day."""
+    """All that was billed for a period in one currency, before tax; `issued` is the latest document's day.
+
+    `awaited` are the billing profiles whose bill over the period is still to come.
+    """
 
     period: Period
     currency: str
     amount: Decimal
     documents: tuple[str, ...]
     issued: date | None
+    awaited: tuple[str, ...] = ()
 
 
 def bills(documents: Iterable[Document], month: Period, today: date) -> list[Bill]:
@@ -48,7 +53,7 @@ def bills(documents: Iterable[Document], month: Period, today: date) -> list[Bil
     for document in documents:
         by_currency.setdefault(document.currency, []).append(document)
     found = [
-        _bill(period, currency, [one for one in some if period.contains(one.period)])
+        _bill(period, currency, some, today)
         for currency, some in by_currency.items()
         for period in _ending_in(month, currency, some)
         if not _is_part_of_another(period, today)
@@ -70,10 +75,11 @@ def _ending_in(month: Period, currency: str, documents: Sequence[Document]) -> l
 
 def _is_part_of_another(period: Period, today: date) -> bool:
     """Whether a bill over one day belongs to a period whose own bill is still to come."""
-    return period.first == period.last and today <= period.last + _PERIOD_MAY_BE_OPEN
+    return _is_a_day(period) and today <= period.last + _STILL_TO_COME
 
 
-def _bill(period: Period, currency: str, documents: Sequence[Document]) -> Bill:
+def _bill(period: Period, currency: str, of_currency: Sequence[Document], today: date) -> Bill:
+    documents = [one for one in of_currency if period.contains(one.period)]
     for document in documents:
         if document.unclear is not None:
             raise document.unclear
@@ -83,4 +89,18 @@ def _bill(period: Period, currency: str, documents: Sequence[Document]) -> Bill:
         amount=total(document.amount for document in documents),
         documents=tuple(sorted(document.name for document in documents)),
         issued=max((document.issued for document in documents if document.issued is not None), default=None),
+        awaited=_awaited(period, of_currency) if today <= period.last + _STILL_TO_COME else (),
     )
+
+
+def _awaited(period: Period, documents: Sequence[Document]) -> tuple[str, ...]:
+    """Name the profiles that billed an earlier period in this currency, and not this one."""
+    before = {
+        one.profile for one in documents if one.period.last < period.first and not _is_a_day(one.period)
+    }
+    billed = {one.profile for one in documents if one.period == period}
+    return tuple(sorted(profile for profile in before - billed if profile is not None))
+
+
+def _is_a_day(period: Period) -> bool:
+    return period.first == period.last

@@ -21,7 +21,8 @@ class BillState(StrEnum):
     """How a period's bill and the ledger stand to each other.
 
     OPEN             the period is not over, or ended so lately that its costs may still change
-    ESTIMATED        it is over, but there is no bill yet, or a day of it never agreed with its control totals
+    ESTIMATED        it is over, but there is no bill yet, or not of every profile, or a day of it never agreed with
+                     its control totals
     CLOSED           bill and ledger agree
     MISMATCHED       they differ, by more than the tolerance and the floor
     OTHER_CURRENCY   the bill is in a currency that the scope's costs are not in
@@ -169,6 +170,9 @@ def _billed(bill: Bill, said: Said, today: date, bounds: Bounds) -> Finding:
         cause = f"{len(unproven)} days never agreed with their control totals"
         return replace(finding, state=BillState.ESTIMATED, days=unproven, cause=cause)
     if bounds.exceeded(bill.amount, ledger):
+        if bill.awaited:
+            cause = f"there is no bill for it yet of {' and '.join(bill.awaited)}, which had one before"
+            return replace(finding, state=BillState.ESTIMATED, cause=cause)
         return replace(finding, state=BillState.MISMATCHED)
     return finding
 

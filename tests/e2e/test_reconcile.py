@@ -139,6 +139,28 @@ async def test_without_an_invoice_a_month_is_open_until_it_may_change_no_more_th
         assert states(findings) == [("USD", state)]
 
 
+async def test_an_account_waits_for_the_profile_whose_invoice_is_still_to_come(
+    told: Callable[[], list[dict[str, Any]]],
+) -> None:
+    """GIVEN two profiles that billed April WHEN one of them has billed May THEN nothing is alleged, until the other
+    has had 45 days.
+    """
+    tenant = a_tenant(days=61, first_day=date(2026, 4, 1))
+    async with bench_of(tenant, modern_account) as bench:
+        assert states(await found(bench)) == [("USD", "closed")]
+
+        late = profiles_of(tenant, tenant.modern_account)[1]
+        bill(bench, unissued=(late,), unissued_from="2026-05-01")
+        await reconcile_timer(bench.engine)
+        (finding,) = await found(bench)
+        assert (finding.state, finding.reread) == ("estimated", None)
+        assert late.lower() in (finding.cause or "")
+        assert told() == []
+
+        bench.clock.ahead = datetime(2026, 7, 16, tzinfo=UTC) - datetime.now(UTC)
+        assert states(await found(bench)) == [("USD", "mismatched")]
+
+
 async def test_a_bill_in_another_currency_is_named_and_nothing_is_converted(
     told: Callable[[], list[dict[str, Any]]],
 ) -> None:

@@ -122,7 +122,7 @@ def test_without_a_pre_tax_total_it_is_what_was_billed_less_its_tax() -> None:
         "billedAmount": usd(119.25),
         "taxAmount": usd(19),
     }
-    note = invoice("C", documentType="CreditNote", **{**plain, "billedAmount": usd(29)})
+    note = invoice("C", documentType="CreditNote", **{**plain, "billedAmount": usd(12), "taxAmount": usd(2)})
     (bill,) = billed(invoice(**plain), note)
     assert (bill.amount, bill.currency) == (Decimal("90.25"), "USD")
 
@@ -141,6 +141,31 @@ def test_a_bill_that_does_not_say_what_it_comes_to_before_tax_is_named_and_keeps
         bill.documents
         for bill in billed(invoice(), {**vague, "properties": {**vague["properties"], "status": "Void"}})
     ] == [("G1",)]
+
+
+A, B = ("/providers/Microsoft.Billing/billingAccounts/x/billingProfiles/" + name for name in "AB")
+APRIL = over("2026-04-01", "2026-04-30")
+
+
+def test_a_profile_that_billed_before_and_not_yet_for_this_period_is_waited_for_as_long_as_it_may_come() -> (
+    None
+):
+    before = [invoice("A4", billingProfileId=A, **APRIL), invoice("B4", billingProfileId=B, **APRIL)]
+    a, b = invoice("A5", billingProfileId=A), invoice("B5", billingProfileId=B.upper())
+    soon = date(2026, 6, 20)
+    (bill,) = billed(*before, a, today=soon)
+    assert bill.awaited == (B.lower(),)
+    assert [one.awaited for one in billed(*before, a, b, today=soon)] == [()]
+    assert [one.awaited for one in billed(a, today=soon)] == [()]
+    # A purchase on its day is no bill of the period.
+    bought = invoice("P5", billingProfileId=B, **over("2026-05-09", "2026-05-09"))
+    assert [one.awaited for one in billed(*before, a, bought, today=soon)] == [(B.lower(),)]
+    # Nor is one in another currency than the one that billed before.
+    euros = {"subTotal": {"currency": "EUR", "value": 5}}
+    other = invoice("B4", billingProfileId=B, **APRIL, **euros)
+    assert [one.awaited for one in billed(before[0], other, a, today=soon)] == [()]
+    for today, awaited in ((date(2026, 7, 15), (B.lower(),)), (date(2026, 7, 16), ())):
+        assert [one.awaited for one in billed(*before, a, today=today)] == [awaited]
 
 
 def test_an_amount_is_rounded_half_even_once_as_the_ledgers_are() -> None:

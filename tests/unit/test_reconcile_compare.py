@@ -1,5 +1,6 @@
 """How a bill and the ledger stand to each other: each state, and the edges of tolerance and floor."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
@@ -129,6 +130,13 @@ def test_a_day_that_never_agreed_leaves_the_period_estimated() -> None:
     (finding,) = found([bill("99")], said(EVEN, EVEN, EVEN, agreed=False))
     assert finding.state is BillState.ESTIMATED
     assert len(finding.days) == 3
+
+
+def test_a_bill_of_which_a_profile_is_awaited_is_estimated_unless_it_agrees_as_it_is() -> None:
+    for amount, state in (("20", "estimated"), ("30", "closed")):
+        (finding,) = found([replace(bill(amount), awaited=("/b",))], said(EVEN, EVEN, EVEN))
+        assert (finding.state, finding.billed) == (state, Decimal(amount))
+        assert ("/b" in (finding.cause or "")) == (state == "estimated")
 
 
 def test_an_older_reading_that_agreed_is_compared_though_the_last_attempt_failed() -> None:

@@ -117,7 +117,8 @@ def _documents(tenant: Tenant, path: str, faults: BillingFaults) -> Iterator[Doc
     start = faults.anniversary if scope.kind is ScopeKind.SUBSCRIPTION else 1
     for period in _periods(tenant, start):
         for payer in payers:
-            if not {scope_key(payer), scope_key(path)} & set(map(scope_key, faults.unissued)):
+            late = {scope_key(payer), scope_key(path)} & set(map(scope_key, faults.unissued))
+            if not late or period[0].isoformat() < faults.unissued_from:
                 for currency, parts in sorted(_totals(tenant, payer, period).items()):
                     yield from _billed(payer, period, currency, exact_sum(parts.values()), faults)
 

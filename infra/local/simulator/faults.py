@@ -41,18 +41,18 @@ class BillingFaults:
     """What is odd about a tenant's invoices and balances; nothing by default. Scopes by name, amounts as text.
 
     `anniversary` is the day of the month on which the periods of subscriptions start, 28 at the most. `unissued`
-    scopes have no invoice yet, `forbidden` ones answer 403. `off_by` is added to the pre-tax total; `billed_in`
-    is another currency than that of the costs. `credited` invoices are too high by so much, and a credit note
-    takes it back. Of `voided` ones there is a first, wrong invoice with its void note and its credit note.
-    `supported` ones have an invoice for support beside the other. Of what is `bought`, on a day by scope, 60 stand
-    in an invoice of that day alone and not in the period's. A subscription that is `billed_to` a profile lists
-    that profile's invoices. Nothing dated after the day `today` is there yet;
-    without one everything is. `page_size` documents stand on a page, 0 for
-    all.
+    scopes have no invoice yet of periods from the day `unissued_from` on, `forbidden` ones answer 403. `off_by`
+    is added to the pre-tax total; `billed_in` is another currency than that of the costs. `credited` invoices
+    are too high by so much, and a credit note takes it back. Of `voided` ones there is a first, wrong invoice
+    with its void note and its credit note. `supported` ones have an invoice for support beside the other. Of
+    what is `bought`, on a day by scope, 60 stand in an invoice of that day alone and not in the period's. A
+    subscription that is `billed_to` a profile lists that profile's invoices. Nothing dated after the day `today`
+    is there yet; without one everything is. `page_size` documents stand on a page, 0 for all.
     """
 
     anniversary: int = 1
     unissued: tuple[str, ...] = ()
+    unissued_from: str = ""
     forbidden: tuple[str, ...] = ()
     off_by: Mapping[str, str] = field(default_factory=dict)
     billed_in: Mapping[str, str] = field(default_factory=dict)
