@@ -90,15 +90,16 @@ def parse_month(text: str, today: date) -> Period:
     month = month_of(date(year, number, 1))
     if month.first > today:
         raise ValueError(f"{text} is in the future: {allowed}")
-    if _number(today) - _number(month.first) >= MONTHS_KEPT:
+    if number_of(today) - number_of(month.first) >= MONTHS_KEPT:
         raise ValueError(f"{text} is more than {MONTHS_KEPT} months ago: {allowed}")
     return month
 
 
-def _number(day: date) -> int:
+def number_of(day: date) -> int:
+    """Number the months, so that they can be counted."""
     return day.year * _MONTHS_OF_A_YEAR + day.month - 1
 
 
 def _written(today: date, before: int) -> str:
-    year, month = divmod(_number(today) - before, _MONTHS_OF_A_YEAR)
+    year, month = divmod(number_of(today) - before, _MONTHS_OF_A_YEAR)
     return f"{year:04d}-{month + 1:02d}"

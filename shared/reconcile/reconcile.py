@@ -13,6 +13,7 @@ from shared.reconcile.bills import Bill
 from shared.reconcile.compare import GAPS, BillState, Bounds, Finding, Said, compare
 from shared.reconcile.kept import METRIC
 from shared.reconcile.periods import Period, lately_closed
+from shared.reconcile.turns import in_turn
 from shared.scopes import Scope
 from shared.settings import ScopeSettings
 from shared.storage.errors import StorageError
@@ -38,23 +39,23 @@ async def reconcile(engine: Engine, months: Sequence[Period], patience: Patience
 
     Scopes that no bill is about (management groups, resource groups, parts of a bill) are passed over. A request
     that has no place at the quota gate in time is not made, and its scope is `unknown`; so is one
-    of which a row cannot be read or written.
+    of which a row cannot be read or written. They are asked in turn, and found in the order of the settings.
 
     Args:
         engine: the engine.
         months: the months, in the order in which they are compared.
         patience: how long that may take.
     """
-    findings: list[Finding] = []
+    findings: dict[Scope, list[Finding]] = {}
     rereads: Rereads = {}
-    for item in engine.settings.scopes:
-        if item.scope.kind in WITH_BILLS:
-            answers = await _asked(engine, item, months, patience.until)
-            for month, answer in answers.items():
-                for finding in await _isolated(engine, item.scope, month, answer, rereads, patience):
-                    findings.append(finding)
-                    _tell(finding)
-    return findings
+    items = {item.scope: item for item in engine.settings.scopes if item.scope.kind in WITH_BILLS}
+    for scope in in_turn(list(items), engine.clock().date()):
+        answers = await _asked(engine, items[scope], months, patience.until)
+        for month, answer in answers.items():
+            for finding in await _isolated(engine, scope, month, answer, rereads, patience):
+                findings.setdefault(scope, []).append(finding)
+                _tell(finding)
+    return [finding for scope in items for finding in findings.get(scope, ())]
 
 
 async def _asked(
