@@ -20,7 +20,7 @@ from shared.quota.gate import Turn
 from shared.read.answers import PageAnswer, Refused, Throttled, Transient
 from shared.read.ending import pause
 from shared.read.query import ForeignLinkError
-from shared.reconcile.bills import Bill, OverlappingPeriodsError, bills
+from shared.reconcile.bills import Billed, OverlappingPeriodsError, bills
 from shared.reconcile.compare import BillState
 from shared.reconcile.documents import (
     BillDriftError,
@@ -57,7 +57,7 @@ class NoBillsError(Exception):
         self.cure = cure
 
 
-Answer = list[Bill] | NoBillsError
+Answer = Billed | NoBillsError
 """The bills of a month, none where none is issued yet; or why they may not be read, or could not be in time."""
 
 

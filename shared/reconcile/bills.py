@@ -1,7 +1,7 @@
 """Bills: what the documents of a scope come to, per billing period and currency, before tax."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
 
@@ -33,7 +33,18 @@ class Bill:
     awaited: tuple[str, ...] = ()
 
 
-def bills(documents: Iterable[Document], month: Period, today: date) -> list[Bill]:
+@dataclass(frozen=True, slots=True)
+class Billed:
+    """The bills of the periods that end in a month, in their order.
+
+    `elsewhere` are the periods that end in other months, by currency: their bills are compared there.
+    """
+
+    bills: tuple[Bill, ...] = ()
+    elsewhere: Mapping[str, frozenset[Period]] = field(default_factory=dict)
+
+
+def bills(documents: Iterable[Document], month: Period, today: date) -> Billed:
     """Add up a scope's documents per currency and period, for the periods that end in a month, in their order.
 
     One within another's period is added to it, whichever month that ends in. What was billed on its day alone (a
@@ -58,7 +69,11 @@ def bills(documents: Iterable[Document], month: Period, today: date) -> list[Bil
         for period in _ending_in(month, currency, some)
         if not _is_part_of_another(period, today)
     ]
-    return sorted(found, key=lambda bill: (bill.period, bill.currency))
+    elsewhere = {
+        currency: frozenset(one.period for one in some if not month.first <= one.period.last <= month.last)
+        for currency, some in by_currency.items()
+    }
+    return Billed(tuple(sorted(found, key=lambda bill: (bill.period, bill.currency))), elsewhere)
 
 
 def _ending_in(month: Period, currency: str, documents: Sequence[Document]) -> list[Period]:

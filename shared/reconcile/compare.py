@@ -4,7 +4,7 @@ What is compared of the ledger is what the scope itself said of the period's day
 knows nothing of who owns a cost.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import date
@@ -13,8 +13,8 @@ from enum import StrEnum
 
 from shared.days import Pointer, ScopeState
 from shared.normalise.exact import add_by_currency, minus, times
-from shared.reconcile.bills import Bill
-from shared.reconcile.periods import Period
+from shared.reconcile.bills import Bill, Billed
+from shared.reconcile.periods import Period, stretches
 
 
 class BillState(StrEnum):
@@ -134,16 +134,19 @@ class Said:
         )
 
 
-def compare(month: Period, bills: Sequence[Bill], said: Said, today: date, bounds: Bounds) -> list[Finding]:
-    """Compare a scope's bills of a month with what it said; `bills` are those whose periods end in it.
+def compare(month: Period, billed: Billed, said: Said, today: date, bounds: Bounds) -> list[Finding]:
+    """Compare a scope's bills of a month with what it said.
 
     Every currency that was billed or that cost something has a finding, by itself. Without any bill the calendar
-    month is looked at.
+    month is looked at; with bills, the days of the month that are in none as well.
     """
+    bills = billed.bills
     findings = [_billed(bill, said, today, bounds) for bill in bills]
     for period in sorted({bill.period for bill in bills}) or [month]:
         covered = {bill.currency for bill in bills if bill.period.overlaps(period)}
         findings += _unbilled(period, covered, said, today, bounds)
+    if bills:
+        findings += _left_over(month, billed, said, today, bounds)
     return findings
 
 
@@ -198,6 +201,31 @@ def _unbilled(
             yield _in_another_currency(finding, foreign, totals)
         else:
             yield replace(finding, state=BillState.ESTIMATED, cause="there is no bill for it yet")
+
+
+def _left_over(month: Period, billed: Billed, said: Said, today: date, bounds: Bounds) -> Iterator[Finding]:
+    """Find what the days of a month cost that are in no bill's period, per currency.
+
+    A bill over them may be still to come, as that of a period which ends in the next month.
+    """
+    for currency in said.totals(month):
+        own = {bill.period for bill in billed.bills if bill.currency == currency}
+        others = {bill.period for bill in billed.bills if not any(map(bill.period.overlaps, own))}
+        covered = own | others | billed.elsewhere.get(currency, frozenset())
+        for stretch in stretches(day for day in month.days if not any(day in one for one in covered)):
+            amount = said.totals(stretch).get(currency, Decimal(0))
+            if bounds.exceeded(Decimal(0), amount):
+                finding = Finding(
+                    scope=said.scope,
+                    period=stretch,
+                    state=BillState.ESTIMATED,
+                    currency=currency,
+                    ledger=amount,
+                    cause="there is no bill over these days yet",
+                )
+                yield (
+                    replace(finding, state=BillState.OPEN, cause=None) if stretch.is_open(today) else finding
+                )
 
 
 def _too_early(finding: Finding, said: Said, today: date) -> Finding | None:

@@ -6,6 +6,7 @@ the month on which it signed up, so every invoice is of exactly one month.
 
 import re
 from calendar import monthrange
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -39,6 +40,9 @@ class Period:
         """Whether all days of `other` are days of this period."""
         return self.first <= other.first and other.last <= self.last
 
+    def __contains__(self, day: date) -> bool:
+        return self.first <= day <= self.last
+
     def overlaps(self, other: "Period") -> bool:
         """Whether any day is one of both periods."""
         return self.first <= other.last and other.first <= self.last
@@ -49,6 +53,17 @@ class Period:
 
     def __str__(self) -> str:
         return f"{self.first} to {self.last}"
+
+
+def stretches(days: Iterable[date]) -> list[Period]:
+    """Put days, given in their order, together to periods without a gap."""
+    found: list[Period] = []
+    for day in days:
+        if found and found[-1].last + _ONE_DAY == day:
+            found[-1] = Period(found[-1].first, day)
+        else:
+            found.append(Period(day, day))
+    return found
 
 
 def month_of(day: date) -> Period:

@@ -9,7 +9,7 @@ from shared.events import INVOICE_COMPARED, INVOICE_GAP, emit
 from shared.normalise.exact import text
 from shared.reconcile.alerts import Patience, Rereads, tell_once, unfinished
 from shared.reconcile.ask import WITH_BILLS, Answer, NoBillsError, ask
-from shared.reconcile.bills import Bill
+from shared.reconcile.bills import Billed
 from shared.reconcile.compare import GAPS, BillState, Bounds, Finding, Said, compare
 from shared.reconcile.kept import METRIC
 from shared.reconcile.periods import Period, lately_closed
@@ -103,13 +103,13 @@ def _named() -> Iterator[None]:
         raise NoBillsError(BillState.UNKNOWN, f"{type(error).__name__}: {error}", cure) from error
 
 
-async def _compared(engine: Engine, scope: Scope, month: Period, bills: Sequence[Bill]) -> list[Finding]:
-    first = min([month.first, *(bill.period.first for bill in bills)])
+async def _compared(engine: Engine, scope: Scope, month: Period, billed: Billed) -> list[Finding]:
+    first = min([month.first, *(bill.period.first for bill in billed.bills)])
     pointers = await engine.days.of_scope(
         METRIC, scope.key, first, month.last, refused=lambda _, error: tell(error)
     )
     bounds = Bounds(engine.settings.reconcile_tolerance, engine.settings.reconcile_floor)
-    return compare(month, bills, Said(scope.path, pointers), engine.clock().date(), bounds)
+    return compare(month, billed, Said(scope.path, pointers), engine.clock().date(), bounds)
 
 
 async def _followed_up(engine: Engine, finding: Finding, rereads: Rereads, patience: Patience) -> Finding:

@@ -95,7 +95,11 @@ async def test_a_purchase_billed_on_its_day_is_added_to_the_period_that_holds_it
         bench.clock.ahead = datetime(2026, 6, 6, 6, tzinfo=UTC) - datetime.now(UTC)
         bill(bench, anniversary=12, bought=bought, today="2026-06-06")
         await reconcile_timer(bench.engine)
-        assert [(one.period, one.state) for one in await found(bench)] == [(first, "closed")]
+        rest = Period(date(2026, 5, 12), date(2026, 5, 31))
+        assert [(one.period, one.state) for one in await found(bench)] == [
+            (first, "closed"),
+            (rest, "estimated"),
+        ]
 
         bench.clock.ahead = datetime(2026, 7, 6, 6, tzinfo=UTC) - datetime.now(UTC)
         bill(bench, anniversary=12, bought=bought, today="2026-07-06")

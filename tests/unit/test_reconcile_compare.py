@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.days import Attempt, Pointer, Reading, ScopeState
-from shared.reconcile.bills import Bill
+from shared.reconcile.bills import Bill, Billed
 from shared.reconcile.compare import GAPS, BillState, Bounds, Finding, Said, compare
 from shared.reconcile.periods import Period
 
@@ -44,8 +44,11 @@ def bill(amount: str, currency: str = "USD", period: Period = PERIOD) -> Bill:
     return Bill(period, currency, Decimal(amount), ("G1",), date(2026, 6, 5))
 
 
-def found(bills: list[Bill], scope: Said, today: date = LATER, bounds: Bounds = BOUNDS) -> list[Finding]:
-    return compare(PERIOD, bills, scope, today, bounds)
+def found(
+    bills: list[Bill], scope: Said, today: date = LATER, bounds: Bounds = BOUNDS, **elsewhere: Period
+) -> list[Finding]:
+    others = {currency: frozenset([period]) for currency, period in elsewhere.items()}
+    return compare(PERIOD, Billed(tuple(bills), others), scope, today, bounds)
 
 
 def states(findings: list[Finding]) -> list[tuple[str | None, str]]:
@@ -163,10 +166,67 @@ def test_a_second_currency_without_a_bill_of_its_own_is_estimated() -> None:
     assert states(findings) == [("USD", "closed"), ("EUR", "estimated")]
 
 
-def test_the_days_compared_are_those_of_the_bill() -> None:
-    first = Period(PERIOD.first, date(2026, 5, 2))
+def test_the_days_compared_are_those_of_the_bill_and_those_that_are_left_over_are_estimated() -> None:
+    first, rest = Period(PERIOD.first, date(2026, 5, 2)), Period(PERIOD.last, PERIOD.last)
     findings = found([bill("20", period=first)], said(EVEN, EVEN, EVEN))
-    assert [(finding.period, finding.state) for finding in findings] == [(first, BillState.CLOSED)]
+    assert [(one.period, one.state, one.ledger) for one in findings] == [
+        (first, BillState.CLOSED, Decimal(20)),
+        (rest, BillState.ESTIMATED, Decimal(10)),
+    ]
+    assert findings[1].cause == "there is no bill over these days yet"
+    # Where nothing cost anything, and where a bill of another month is over these days, nothing is awaited.
+    assert len(found([bill("20", period=first)], said(EVEN, EVEN, {"USD": "0.01"}))) == 1
+    after = Period(PERIOD.last, date(2026, 6, 2))
+    assert len(found([bill("20", period=first)], said(EVEN, EVEN, EVEN), USD=after)) == 1
+    assert len(found([bill("20", period=first)], said(EVEN, EVEN, EVEN), EUR=after)) == 2
+    opened = found([bill("20", period=first)], said(EVEN, EVEN, EVEN), date(2026, 5, 8))
+    assert [one.state for one in opened] == [BillState.CLOSED, BillState.OPEN]
+
+
+def test_days_left_over_are_told_for_each_currency_and_each_stretch_of_them() -> None:
+    both = {"USD": "10", "EUR": "5"}
+    middle = Period(date(2026, 5, 2), date(2026, 5, 2))
+    findings = found([bill("30"), bill("5", "EUR", middle)], said(both, both, both))
+    assert [(one.currency, one.period, one.state.value) for one in findings] == [
+        ("USD", PERIOD, "closed"),
+        ("EUR", middle, "closed"),
+        ("EUR", Period(date(2026, 5, 1), date(2026, 5, 1)), "estimated"),
+        ("EUR", Period(date(2026, 5, 3), date(2026, 5, 3)), "estimated"),
+    ]
+    # Of a currency without any bill the days of others' bills are named with these.
+    alone = found([bill("10", period=middle)], said(both, both, both))
+    assert [(one.currency, one.period.first.day, one.state.value) for one in alone] == [
+        ("USD", 2, "closed"),
+        ("EUR", 2, "estimated"),
+        ("EUR", 1, "estimated"),
+        ("EUR", 3, "estimated"),
+        ("USD", 1, "estimated"),
+        ("USD", 3, "estimated"),
+    ]
+
+
+DAYS = st.integers(0, 2)
+
+
+@given(
+    st.lists(st.tuples(DAYS, DAYS, st.sampled_from(["USD", "EUR"])), max_size=3),
+)
+def test_every_day_that_cost_something_is_in_one_finding_of_its_currency(
+    drawn: list[tuple[int, int, str]],
+) -> None:
+    periods = {(Period(*sorted((PERIOD.days[a], PERIOD.days[b]))), currency) for a, b, currency in drawn}
+    apart = [
+        (period, currency)
+        for period, currency in periods
+        if not any(
+            other != period and money == currency and other.overlaps(period) for other, money in periods
+        )
+    ]
+    both = {"USD": "10", "EUR": "5"}
+    findings = found([bill("1", currency, period) for period, currency in apart], said(both, both, both))
+    for currency in both:
+        days = [day for one in findings if one.currency == currency for day in one.period.days]
+        assert sorted(days) == list(PERIOD.days)
 
 
 def test_what_somebody_must_look_at_is_told_apart() -> None:
