@@ -4,7 +4,7 @@ What is compared of the ledger is what the scope itself said of the period's day
 knows nothing of who owns a cost.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import date
@@ -141,19 +141,22 @@ def compare(month: Period, billed: Billed, said: Said, today: date, bounds: Boun
     month is looked at; with bills, the days of the month that are in none as well.
     """
     bills = billed.bills
-    findings = [_billed(bill, said, today, bounds) for bill in bills]
+    findings = [_billed(bill, bills, said, today, bounds) for bill in bills]
     for period in sorted({bill.period for bill in bills}) or [month]:
-        covered = {bill.currency for bill in bills if bill.period.overlaps(period)}
-        findings += _unbilled(period, covered, said, today, bounds)
+        about = [bill for bill in bills if bill.period.overlaps(period)]
+        findings += _unbilled(period, about, said, today, bounds)
     if bills:
         findings += _left_over(month, billed, said, today, bounds)
     return findings
 
 
-def _billed(bill: Bill, said: Said, today: date, bounds: Bounds) -> Finding:
+def _billed(bill: Bill, bills: Sequence[Bill], said: Said, today: date, bounds: Bounds) -> Finding:
     totals = said.totals(bill.period)
-    # Where nothing cost anything, nothing cost nothing in this currency as well.
-    ledger = totals.get(bill.currency, None if any(totals.values()) else Decimal(0))
+    costs = _above(totals, bounds)
+    covered = {other.currency for other in bills if other.period.overlaps(bill.period)}
+    # Where nothing cost anything, or all that did is on bills of its own, nothing cost nothing in this currency.
+    elsewhere = bool(costs.keys() - covered) and bill.currency not in costs
+    ledger = totals.get(bill.currency, None if elsewhere else Decimal(0))
     finding = Finding(
         scope=said.scope,
         period=bill.period,
@@ -167,12 +170,12 @@ def _billed(bill: Bill, said: Said, today: date, bounds: Bounds) -> Finding:
     early = _too_early(finding, said, today)
     if early is not None:
         return early
-    if ledger is None:
-        return _in_another_currency(finding, {bill.currency}, totals)
+    if elsewhere and (ledger is None or bounds.exceeded(bill.amount, ledger)):
+        return _in_another_currency(replace(finding, ledger=None), {bill.currency}, costs)
     if unproven := said.unproven(bill.period):
         cause = f"{len(unproven)} days never agreed with their control totals"
         return replace(finding, state=BillState.ESTIMATED, days=unproven, cause=cause)
-    if bounds.exceeded(bill.amount, ledger):
+    if ledger is not None and bounds.exceeded(bill.amount, ledger):
         if bill.awaited:
             cause = f"there is no bill for it yet of {' and '.join(bill.awaited)}, which had one before"
             return replace(finding, state=BillState.ESTIMATED, cause=cause)
@@ -181,9 +184,11 @@ def _billed(bill: Bill, said: Said, today: date, bounds: Bounds) -> Finding:
 
 
 def _unbilled(
-    period: Period, covered: AbstractSet[str], said: Said, today: date, bounds: Bounds
+    period: Period, bills: Sequence[Bill], said: Said, today: date, bounds: Bounds
 ) -> Iterator[Finding]:
     """Find what the scope said in currencies that no bill is in; nothing at all, if there is no bill at all."""
+    covered = {bill.currency for bill in bills}
+    charged = {bill.currency for bill in bills if bounds.exceeded(Decimal(0), bill.amount)}
     totals = said.totals(period)
     nothing: dict[str | None, Decimal] = {} if covered else {None: Decimal(0)}
     for currency, amount in ({**totals} or nothing).items():
@@ -197,10 +202,15 @@ def _unbilled(
             yield early
         elif not bounds.exceeded(Decimal(0), amount):
             yield finding
-        elif foreign := covered - totals.keys():
-            yield _in_another_currency(finding, foreign, totals)
+        elif foreign := charged - (costs := _above(totals, bounds)).keys():
+            yield _in_another_currency(finding, foreign, costs)
         else:
             yield replace(finding, state=BillState.ESTIMATED, cause="there is no bill for it yet")
+
+
+def _above(totals: Mapping[str, Decimal], bounds: Bounds) -> dict[str, Decimal]:
+    """Give the currencies that costs are in: a row without cost, or of next to none, makes none of them."""
+    return {currency: amount for currency, amount in totals.items() if bounds.exceeded(Decimal(0), amount)}
 
 
 def _left_over(month: Period, billed: Billed, said: Said, today: date, bounds: Bounds) -> Iterator[Finding]:
@@ -245,12 +255,10 @@ def _too_early(finding: Finding, said: Said, today: date) -> Finding | None:
     )
 
 
-def _in_another_currency(
-    finding: Finding, billed: AbstractSet[str], totals: Mapping[str, Decimal]
-) -> Finding:
+def _in_another_currency(finding: Finding, billed: AbstractSet[str], costs: Mapping[str, Decimal]) -> Finding:
     return replace(
         finding,
         state=BillState.OTHER_CURRENCY,
-        cause=f"billed in {', '.join(sorted(billed))}, the scope's costs are in {', '.join(sorted(totals))}",
+        cause=f"billed in {', '.join(sorted(billed))}, the scope's costs are in {', '.join(sorted(costs))}",
         cure="nothing is converted: compare by the exchange rate that stands on the invoice",
     )

@@ -154,6 +154,23 @@ def test_a_bill_in_another_currency_is_a_state_of_its_own_on_both_sides() -> Non
     assert findings[0].cause == "billed in EUR, the scope's costs are in USD"
 
 
+@pytest.mark.parametrize("crumb", ["0", "0.001", "-0.009"])
+def test_a_crumb_in_the_bills_currency_does_not_make_the_costs_be_in_it(crumb: str) -> None:
+    scope = said({"EUR": "10", "USD": crumb}, {"EUR": "10"}, {"EUR": "10"})
+    findings = found([bill("30")], scope)
+    assert states(findings) == [("USD", "other_currency"), ("EUR", "other_currency")]
+    assert findings[0].cause == "billed in USD, the scope's costs are in EUR"
+    assert findings[0].ledger is None
+    # A bill over no more than that agrees with it.
+    assert states(found([bill("0.001")], scope)) == [("USD", "closed"), ("EUR", "estimated")]
+
+
+def test_where_all_costs_are_on_bills_of_their_own_another_bill_has_nothing_behind_it() -> None:
+    for crumb in ({}, {"USD": "0.001"}):
+        findings = found([bill("30"), bill("30", "EUR")], said({"EUR": "30", **crumb}, {}, {}))
+        assert states(findings) == [("USD", "mismatched"), ("EUR", "closed")]
+
+
 def test_two_currencies_are_compared_each_by_itself_and_never_added() -> None:
     both = {"USD": "10", "EUR": "5"}
     findings = found([bill("30"), bill("20", "EUR")], said(both, both, both))
