@@ -11,7 +11,7 @@ gate here, until a time that the caller sets.
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 
 from shared.engine import Engine
@@ -26,8 +26,10 @@ from shared.reconcile.documents import (
     BillDriftError,
     Document,
     ListedInvoice,
+    ListMovedError,
     NoPreTaxAmountError,
     counting,
+    once,
     read_balance,
     read_invoices,
 )
@@ -120,6 +122,9 @@ def _named() -> Iterator[None]:
         yield
     except BillDriftError as error:
         raise NoBillsError(BillState.UNKNOWN, f"SchemaDrift: {error}", _DRIFT_CURE) from error
+    except ListMovedError as error:
+        cause = f"ListMoved: {error} was listed twice, with other content"
+        raise NoBillsError(BillState.UNKNOWN, cause, "`reconcile` again; report it if it stays") from error
     except NoPreTaxAmountError as error:
         cause = f"{error} says neither subTotal nor billedAmount and taxAmount in one currency"
         cure = "what it comes to before tax stands on the invoice: compare by hand"
@@ -145,6 +150,13 @@ def billed_at(scope: Scope) -> str:
 
 
 async def _listed(engine: Engine, scope: Scope, month: Period, until: datetime) -> list[ListedInvoice]:
+    """List a scope's documents; what moves while it is read is read once more."""
+    with suppress(ListMovedError):
+        return once(await _pages(engine, scope, month, until))
+    return once(await _pages(engine, scope, month, until))
+
+
+async def _pages(engine: Engine, scope: Scope, month: Period, until: datetime) -> list[ListedInvoice]:
     listed: list[ListedInvoice] = []
     link: str | None = _invoices_url(engine, scope, month)
     seen: set[str] = set()

@@ -9,7 +9,7 @@ Source: Microsoft.Billing 2024-04-01, Invoices; Microsoft.Consumption 2024-08-01
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_HALF_EVEN, Context, Decimal
@@ -34,6 +34,10 @@ _SUPPORT = "AzureSupport"
 
 class BillDriftError(Exception):
     """An answer about bills is not of the shape that is documented; the message says where."""
+
+
+class ListMovedError(Exception):
+    """A document is listed twice with other content: the list changed while it was read; the message names it."""
 
 
 class NoPreTaxAmountError(Exception):
@@ -110,6 +114,19 @@ def read_invoices(body: bytes) -> tuple[tuple[ListedInvoice, ...], str | None]:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BillDriftError(f"the list of invoices: {error}") from error
     return tuple(listed.value), listed.next_link or None
+
+
+def once(listed: Iterable[ListedInvoice]) -> list[ListedInvoice]:
+    """Give each document once: a list that grows while it is read shows some on two pages.
+
+    Raises:
+        ListMovedError: one is there twice with other content.
+    """
+    found: dict[str, ListedInvoice] = {}
+    for one in listed:
+        if found.setdefault(one.name.lower(), one).properties != one.properties:
+            raise ListMovedError(one.name)
+    return list(found.values())
 
 
 def counting(listed: Sequence[ListedInvoice]) -> list[Document]:
@@ -202,8 +219,8 @@ def _money(name: str, amount: Decimal) -> Decimal:
 
 
 def _currency(name: str, text: str) -> str:
-    """Give a currency's code; balances fill it up with blanks."""
-    code = text.strip()
+    """Give a currency's code, in upper case as costs have it; balances fill it up with blanks."""
+    code = text.strip().upper()
     if _CODE.fullmatch(code) is None:
         raise BillDriftError(f"{name} has {text[:40]!r} where a currency belongs")
     return code

@@ -1,5 +1,6 @@
 """Bills against the ledger, on the real emulator and real HTTP: each state, and what follows from a mismatch."""
 
+import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -33,7 +34,7 @@ from tests.billed import (
     truth,
 )
 from tests.fates import Fate
-from tests.faults import dies
+from tests.faults import Answer, dies
 from tests.laptop import Laptop
 
 READER = "Billing Reader fa23ad8b-c56e-40d8-ac0c-ce449e1d2c64"
@@ -122,6 +123,66 @@ async def test_credit_notes_voided_invoices_and_support_come_out_right_over_many
         assert finding.state == "closed"
         assert len(finding.documents) == 2
         assert len(bench.edge.made("api get")) == 6
+
+
+async def test_a_document_that_comes_on_two_pages_counts_once() -> None:
+    """GIVEN a list in which the first document moves to the second page while it is read."""
+    tenant = a_tenant()
+    async with bench_of(tenant) as bench:
+        (scope,) = first_subscription(tenant)
+        bill(bench, credited={scope: "700"}, page_size=1)
+        first = await pages_of(bench)
+
+        bench.edge.spoil = lambda answer: with_documents(answer, first[0]["value"])
+        (finding,) = await found(bench)
+        assert (finding.state, len(finding.documents)) == ("closed", 2)
+
+
+@pytest.mark.parametrize(("moving", "state"), [({2}, "closed"), ({2, 4}, "unknown")], ids=["once", "again"])
+async def test_a_list_that_moves_is_read_once_more_and_is_unknown_if_it_moves_again(
+    moving: set[int], state: str
+) -> None:
+    """GIVEN a document whose second listing has other content, in the first reading or in both."""
+    tenant = a_tenant()
+    async with bench_of(tenant) as bench:
+        (scope,) = first_subscription(tenant)
+        bill(bench, credited={scope: "700"}, page_size=1)
+        ((other,), *_) = [page["value"] for page in await pages_of(bench)]
+        other["properties"]["status"] = "Void"
+        answers = 0
+
+        def spoil(answer: Answer) -> Answer:
+            nonlocal answers
+            answers += 1
+            return with_documents(answer, [other]) if answers in moving else answer
+
+        bench.edge.spoil = spoil
+        (finding,) = await found(bench)
+        assert (finding.state, len(bench.edge.made("api get"))) == (state, 4)
+        if state == "unknown":
+            assert finding.cause == f"ListMoved: {other['name']} was listed twice, with other content"
+
+
+async def pages_of(bench: Laptop) -> list[dict[str, Any]]:
+    """Give the pages of the invoices that are asked for just now."""
+    pages: list[dict[str, Any]] = []
+
+    def keep(answer: Answer) -> Answer:
+        pages.append(json.loads(answer[2]))
+        return answer
+
+    bench.edge.spoil = keep
+    await found(bench)
+    bench.edge.heal()
+    return pages
+
+
+def with_documents(answer: Answer, documents: Sequence[object]) -> Answer:
+    """Put documents on top of those of a page, and those of the page once more."""
+    status, headers, body = answer
+    page = json.loads(body)
+    page["value"] = [*documents, *page["value"]]
+    return status, headers, json.dumps(page).encode()
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,10 @@ from shared.reconcile.bills import Bill, OverlappingPeriodsError, bills
 from shared.reconcile.documents import (
     BillDriftError,
     Document,
+    ListMovedError,
     NoPreTaxAmountError,
     counting,
+    once,
     read_balance,
     read_invoices,
 )
@@ -47,7 +49,7 @@ def invoice(name: str = "G1", value: object = 100.25, **said: Any) -> dict[str, 
 def billed(*documents: dict[str, Any], month: Period = MAY, today: date = LATER) -> list[Bill]:
     listed, link = read_invoices(json.dumps({"value": documents}).encode())
     assert link is None
-    return list(bills(counting(listed), month, today).bills)
+    return list(bills(counting(once(listed)), month, today).bills)
 
 
 def over(first: str, last: str) -> dict[str, str]:
@@ -108,6 +110,18 @@ def test_an_invoice_is_its_pre_tax_total_digit_by_digit_over_its_own_days() -> N
 def test_what_counts_and_with_which_sign(documents: list[dict[str, Any]], amount: str) -> None:
     (bill,) = billed(*documents)
     assert bill.amount == Decimal(amount)
+
+
+def test_what_is_listed_twice_counts_once_and_with_other_content_is_named() -> None:
+    (bill,) = billed(invoice(), invoice("g1"))
+    assert (bill.amount, bill.documents) == (Decimal("100.25"), ("G1",))
+    with pytest.raises(ListMovedError, match="G1"):
+        billed(invoice(), invoice(status="Void"))
+
+
+def test_a_currency_is_the_same_in_any_case() -> None:
+    (bill,) = billed(invoice(), invoice("G2", subTotal={"currency": "usd", "value": 5}))
+    assert (bill.currency, bill.amount) == ("USD", Decimal("105.25"))
 
 
 def usd(value: object) -> dict[str, object]:
