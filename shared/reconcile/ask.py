@@ -28,6 +28,7 @@ from shared.reconcile.documents import (
     ListedInvoice,
     ListMovedError,
     NoPreTaxAmountError,
+    UnclearCreditError,
     counting,
     once,
     read_balance,
@@ -129,6 +130,9 @@ def _named() -> Iterator[None]:
         cause = f"{error} says neither subTotal nor billedAmount and taxAmount in one currency"
         cure = "what it comes to before tax stands on the invoice: compare by hand"
         raise NoBillsError(BillState.UNREADABLE, cause, cure) from error
+    except UnclearCreditError as error:
+        cure = "nobody can tell from the outside whether it counts: compare by hand"
+        raise NoBillsError(BillState.UNKNOWN, f"UnclearCredit: {error}", cure) from error
     except OverlappingPeriodsError as error:
         cure = "nobody can tell from the outside which of these days' cost is in which bill: compare by hand"
         raise NoBillsError(BillState.UNKNOWN, f"OverlappingPeriods: {error}", cure) from error

@@ -57,6 +57,7 @@ def bills(documents: Iterable[Document], month: Period, today: date) -> Billed:
 
     Raises:
         NoPreTaxAmountError: a document of these periods does not say what it comes to before tax.
+        UnclearCreditError: nobody can tell whether a credit note of these periods counts.
         OverlappingPeriodsError: one of these periods shares some days with another of its currency, and neither
             holds the other.
     """

@@ -10,7 +10,7 @@ Source: Microsoft.Billing 2024-04-01, Invoices; Microsoft.Consumption 2024-08-01
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 
@@ -27,6 +27,7 @@ _TOO_LARGE = Decimal(10) ** 20
 _STEP = Decimal("1e-18")
 _ROUNDING = Context(prec=60, rounding=ROUND_HALF_EVEN)
 _CODE = re.compile("[A-Za-z]{3}", re.ASCII)
+_INVOICE = "Invoice"
 _CREDIT_NOTE = "CreditNote"
 _VOID = "Void"
 _SUPPORT = "AzureSupport"
@@ -42,6 +43,10 @@ class ListMovedError(Exception):
 
 class NoPreTaxAmountError(Exception):
     """A document does not say what it comes to before tax; the message names it."""
+
+
+class UnclearCreditError(Exception):
+    """Nobody can tell whether a credit note takes back a voided invoice; the message names both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,16 +135,61 @@ def once(listed: Iterable[ListedInvoice]) -> list[ListedInvoice]:
 
 
 def counting(listed: Sequence[ListedInvoice]) -> list[Document]:
-    """Choose the documents that count, from all that a scope has.
+    """Choose the documents that count, from all that a scope has, each listed once.
 
-    Voided invoices don't, nor do the credit notes that take them back (`creditForDocumentId`), nor does what
-    charges nothing itself. Support is no cost of Cost Management.
+    Voided invoices don't, nor do the credit notes that take them back, nor does what charges nothing itself.
+    Support is no cost of Cost Management. A note that names no document (`creditForDocumentId`) takes back the
+    voided invoice of its payer, amount, currency and period; where only others lie there, it is unclear.
 
     Raises:
         BillDriftError: a document is of an unknown type, or its dates cannot be read.
     """
     valid = {one.name.lower() for one in listed if one.properties.status != _VOID}
-    return [_document(one) for one in listed if _counts(one, valid)]
+    documents = [_document(one) for one in listed if _counts(one, valid)]
+    unlinked = {one.name for one in listed if _is_note(one) and not _taken_back(one)}
+    notes = [one for one in documents if one.name in unlinked]
+    if not notes:
+        return documents
+    linked = {_taken_back(one) for one in listed if _is_note(one)}
+    voided = [_document(one) for one in listed if _is_voided(one) and one.name.lower() not in linked]
+    taking_back: set[str] = set()
+    for note in notes:
+        same = [one for one in voided if _is_about(note, one) and one.amount == -note.amount]
+        if same and note.unclear is None and same[0].unclear is None:
+            voided.remove(same[0])
+            taking_back.add(note.name)
+    return [
+        replace(one, unclear=_unclear(one, voided)) if one.name in unlinked else one
+        for one in documents
+        if one.name not in taking_back
+    ]
+
+
+def _is_note(one: ListedInvoice) -> bool:
+    return one.properties.document_type == _CREDIT_NOTE
+
+
+def _is_voided(one: ListedInvoice) -> bool:
+    return one.properties.status == _VOID and (one.properties.document_type or _INVOICE) == _INVOICE
+
+
+def _taken_back(one: ListedInvoice) -> str:
+    """Give the name of the invoice that a credit note says it takes back, empty where it says none."""
+    return (one.properties.credit_for_document_id or "").rsplit("/", 1)[-1].lower()
+
+
+def _is_about(note: Document, voided: Document) -> bool:
+    same_payer = (note.profile, note.currency) == (voided.profile, voided.currency)
+    return same_payer and voided.period.contains(note.period)
+
+
+def _unclear(note: Document, voided: Sequence[Document]) -> Exception | None:
+    if note.unclear is not None:
+        return note.unclear
+    about = [one.name for one in voided if _is_about(note, one)]
+    if not about:
+        return None
+    return UnclearCreditError(f"{note.name} names no invoice, and may take back {' or '.join(about)}")
 
 
 def read_balance(body: bytes, month: Period) -> list[Document]:
@@ -163,14 +213,13 @@ def read_balance(body: bytes, month: Period) -> list[Document]:
 
 def _counts(one: ListedInvoice, valid: set[str]) -> bool:
     said = one.properties
-    kind = said.document_type or "Invoice"
+    kind = said.document_type or _INVOICE
     if kind not in _COUNTING | _NOT_COUNTING:
         raise BillDriftError(f"{one.name} is of the unknown type {kind!r}")
     if kind in _NOT_COUNTING or said.status == _VOID or said.invoice_type == _SUPPORT:
         return False
-    taken_back = (said.credit_for_document_id or "").rsplit("/", 1)[-1].lower()
     # Only a voided invoice has such a note; one that is too old to be listed did not count either.
-    return kind != _CREDIT_NOTE or not taken_back or taken_back in valid
+    return kind != _CREDIT_NOTE or not _taken_back(one) or _taken_back(one) in valid
 
 
 def _document(one: ListedInvoice) -> Document:

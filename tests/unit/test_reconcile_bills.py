@@ -15,6 +15,7 @@ from shared.reconcile.documents import (
     Document,
     ListMovedError,
     NoPreTaxAmountError,
+    UnclearCreditError,
     counting,
     once,
     read_balance,
@@ -110,6 +111,54 @@ def test_an_invoice_is_its_pre_tax_total_digit_by_digit_over_its_own_days() -> N
 def test_what_counts_and_with_which_sign(documents: list[dict[str, Any]], amount: str) -> None:
     (bill,) = billed(*documents)
     assert bill.amount == Decimal(amount)
+
+
+VOIDED = invoice("V", 10, status="Void", billedDocumentId="G1")
+
+
+def credit(name: str, value: object, **said: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+    return invoice(name, value, documentType="CreditNote", **said)
+
+
+@pytest.mark.parametrize(
+    ("documents", "amount"),
+    [
+        pytest.param([VOIDED, credit("N", 10), invoice(value=10)], "10", id="voided_and_billed_anew"),
+        pytest.param([credit("N", -10), VOIDED, invoice(value=10)], "10", id="with_its_sign"),
+        pytest.param([VOIDED, credit("A", 10), credit("B", 10), invoice()], "90.25", id="one_note_for_each"),
+        pytest.param(
+            [VOIDED, credit("L", 10, creditForDocumentId="V"), credit("N", 10), invoice()],
+            "90.25",
+            id="its_own_note_is_there",
+        ),
+        pytest.param(
+            [VOIDED, credit("N", 4, **over("2026-04-01", "2026-04-30")), credit("T", 10), invoice(value=10)],
+            "10",
+            id="of_another_period",
+        ),
+        pytest.param(
+            [VOIDED, credit("N", 10, billingProfileId="/b"), invoice()], "90.25", id="of_another_profile"
+        ),
+    ],
+)
+def test_a_credit_note_that_names_no_invoice_takes_back_the_voided_one_of_its_amount(
+    documents: list[dict[str, Any]], amount: str
+) -> None:
+    for order in (documents, documents[::-1]):
+        (bill,) = billed(*order)
+        assert bill.amount == Decimal(amount)
+
+
+def test_a_credit_note_that_may_take_back_a_voided_invoice_is_unclear_in_its_month_alone() -> None:
+    documents = [VOIDED, credit("N", 4), invoice(), invoice("J", **over("2026-06-01", "2026-06-30"))]
+    with pytest.raises(UnclearCreditError, match="N names no invoice, and may take back V"):
+        billed(*documents)
+    assert [bill.documents for bill in billed(*documents, month=JUNE)] == [("J",)]
+    # One in another currency has nothing to do with it, nor has one whose own note is there.
+    euros = credit("E", 4, subTotal={"currency": "EUR", "value": 4})
+    assert [bill.documents for bill in billed(VOIDED, euros, invoice())] == [("E",), ("G1",)]
+    linked = credit("L", 10, creditForDocumentId="V")
+    assert [bill.documents for bill in billed(VOIDED, linked, credit("N", 4), invoice())] == [("G1", "N")]
 
 
 def test_what_is_listed_twice_counts_once_and_with_other_content_is_named() -> None:
