@@ -6,7 +6,7 @@ finds a row that is not marked goes on from there: a run of a known name is seed
 well, unless a process dies, or another one reconciles, between the event and its mark.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
@@ -19,9 +19,9 @@ from shared.engine import Engine
 from shared.events import INVOICE_MISMATCHED, emit
 from shared.normalise.exact import text
 from shared.plan.seed import Order, finish_seeding, new_run_id, seed
-from shared.reconcile.compare import Finding, Suspect
+from shared.reconcile.compare import GAPS, BillState, Finding, Suspect
 from shared.reconcile.explain import explain
-from shared.reconcile.periods import Period, month_of
+from shared.reconcile.periods import Period
 from shared.runs import TABLE
 from shared.runs.rows import INVOICES
 from shared.scopes import Scope
@@ -172,10 +172,32 @@ async def _marked(engine: Engine, alert: Alert) -> Alert:
     return alert
 
 
-async def unfinished(engine: Engine) -> list[Period]:
-    """Give the months with a mismatch that was written down and never told: a process died over it."""
+async def unfinished(engine: Engine) -> list[Alert]:
+    """Give the mismatches that were written down and never told: a process died over them."""
     rows = await engine.storage.tables.query(TABLE, f"PartitionKey eq {quoted(INVOICES)} and told eq false")
-    return sorted({month_of(alert.last) for alert in readable(rows, read_alert, tell)})
+    return readable(rows, read_alert, tell)
+
+
+async def forget_healed(engine: Engine, untold: Iterable[Alert], findings: Sequence[Finding]) -> None:
+    """Remove mismatches that nobody was told of and that are none by now, or whose scope left the settings.
+
+    They would be looked at for ever. One that could not be compared this time stays, and so does one that somebody
+    wrote meanwhile. Nothing of them is kept: should it come back, it is told.
+    """
+    for alert in untold:
+        if not any(_may_stand(alert, finding) for finding in findings):
+            row = alert_row(alert)
+            with suppress(Conflict):
+                await engine.storage.tables.delete(TABLE, row.pk, row.rk, alert.etag)
+
+
+def _may_stand(alert: Alert, finding: Finding) -> bool:
+    if Scope.parse(finding.scope).key != alert.scope_key:
+        return False
+    period = Period(alert.first, alert.last)
+    if finding.state is BillState.MISMATCHED:
+        return (finding.period, finding.currency) == (period, alert.currency)
+    return finding.state in GAPS and finding.period.overlaps(period)
 
 
 async def _claim(

@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 from shared.engine import Engine
 from shared.events import INVOICE_COMPARED, INVOICE_GAP, emit
 from shared.normalise.exact import text
-from shared.reconcile.alerts import Patience, Rereads, tell_once, unfinished
+from shared.reconcile.alerts import Patience, Rereads, forget_healed, tell_once, unfinished
 from shared.reconcile.ask import WITH_BILLS, Answer, NoBillsError, ask
 from shared.reconcile.bills import Billed
 from shared.reconcile.compare import GAPS, BillState, Bounds, Finding, Said, compare
 from shared.reconcile.kept import METRIC
-from shared.reconcile.periods import Period, lately_closed
+from shared.reconcile.periods import Period, lately_closed, month_of
 from shared.reconcile.turns import in_turn
 from shared.scopes import Scope
 from shared.settings import ScopeSettings
@@ -30,8 +30,10 @@ async def reconcile_timer(engine: Engine) -> None:
     month later: so each is compared three times. What was told of already is neither told nor explained again.
     """
     now = engine.clock()
-    months = sorted({*lately_closed(now.date()), *await unfinished(engine)})
-    await reconcile(engine, months, Patience(now + TIMER_PATIENCE, explain_again=False))
+    untold = await unfinished(engine)
+    months = sorted({*lately_closed(now.date()), *(month_of(alert.last) for alert in untold)})
+    findings = await reconcile(engine, months, Patience(now + TIMER_PATIENCE, explain_again=False))
+    await forget_healed(engine, untold, findings)
 
 
 async def reconcile(engine: Engine, months: Sequence[Period], patience: Patience) -> list[Finding]:

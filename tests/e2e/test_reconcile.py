@@ -724,25 +724,6 @@ async def test_an_enrollments_balances_are_asked_for_month_by_month_and_one_keep
         ]
 
 
-async def test_a_mismatch_whose_finder_died_is_told_by_the_timer_months_later(
-    told: Callable[[], list[dict[str, Any]]],
-) -> None:
-    """By then the month is none of those that closed lately."""
-    tenant = a_tenant()
-    async with bench_of(tenant) as bench:
-        bill(bench, off_by={first_subscription(tenant)[0]: "250"})
-        bench.edge.kill_on("table insert CostRuns", after=True)
-        assert await dies(reconcile_timer(bench.engine))
-        bench.restart()
-        assert told() == []
-        bench.clock.ahead += timedelta(days=150)
-
-        await reconcile_timer(bench.engine)
-
-        assert [(event["first"], event["last"]) for event in told()] == [("2026-05-01", "2026-05-31")]
-        assert len(await rereads(bench)) == 1
-
-
 async def test_a_scope_of_which_a_row_cannot_be_read_keeps_no_other_from_being_compared() -> None:
     async with bench_of(a_tenant(), lambda tenant: tenant.subscription_scopes) as bench:
         bench.edge.befall("table query CostDays", Fate.FAILS)
