@@ -111,20 +111,25 @@ async def _drain(engine: Engine, queue: str, message: Message) -> None:
         elif queue == DAYS:
             await _fail_day(engine, DayItem.decode(message.body), cause)
         else:
-            # Copies of one message that failed in the same outage are one failure.
             kept = await engine.runs.poison(refused=tell)
-            before = [row for row in kept if _failed_before(row, queue, message)]
+            before = [row for row in kept if _failed_before(engine, row, queue, message)]
             await _fail_run(engine, RunItem.decode(message.body), cause, again=bool(before))
     except (BadMessage, UnreadableError):
         # It names nothing, or what cannot be read: the record is all there is to keep.
         return
 
 
-def _failed_before(kept: Row, queue: str, message: Message) -> bool:
-    """Tell whether the same message was drained before this one came, both by the storage's clock."""
+def _failed_before(engine: Engine, kept: Row, queue: str, message: Message) -> bool:
+    """Tell whether the same message was drained a stall before this one came, both by the storage's clock.
+
+    Copies of one message that fail in one outage are one failure, though each is drained as it comes.
+    """
     if kept.rk == poison_key(queue, message.id) or kept.timestamp is None:
         return False
-    return kept.values["raw"] == message.raw[:SHOWN] and kept.timestamp < message.inserted_on
+    return (
+        kept.values["raw"] == message.raw[:SHOWN]
+        and kept.timestamp + engine.settings.stall < message.inserted_on
+    )
 
 
 async def _fail_page(engine: Engine, item: PageItem, cause: str) -> None:

@@ -297,8 +297,8 @@ async def test_poisoned_news_of_a_run_wakes_its_orchestrator_again() -> None:
 async def test_news_of_a_run_that_is_poisoned_again_closes_it_whatever_the_workers_clock_says(
     skew: timedelta,
 ) -> None:
-    """Two copies of a message that fail in one outage are one failure; what fails after that is another."""
-    async with laptop(small_tenant()) as bench:
+    """Copies of a message that fail in one outage are one failure; what fails a stall after that is another."""
+    async with laptop(small_tenant(), COST_STALL_SECONDS="1") as bench:
         run = await bench.seed()
         await bench.drain(PAGES)
         (body,) = await bench.take(RUNS)
@@ -310,13 +310,30 @@ async def test_news_of_a_run_that_is_poisoned_again_closes_it_whatever_the_worke
 
         assert [one.id for one in await bench.engine.runs.runs(only_open=True)] == [run.id]
         await bench.take(RUNS)
-        # A queue tells times in whole seconds: within one nobody knows which was first.
-        await asyncio.sleep(1.1)
+        # The storage's clock has no hands; a queue tells times in whole seconds.
+        await asyncio.sleep(2.1)
         await poison(bench, RUNS, body)
         await drain(bench.engine)
         closed = await bench.closed(run)
         assert closed.summary is not None
         assert closed.summary["failures"][0]["cause"].startswith("PoisonMessage: a message of cost-runs")
+
+
+async def test_copies_of_a_runs_news_that_are_drained_one_by_one_in_one_outage_do_not_abandon_it() -> None:
+    """The standalone worker drains what it poisons at once: the second copy comes after the record of the first."""
+    async with laptop(small_tenant()) as bench:
+        run = await bench.seed()
+        await bench.drain(PAGES)
+        (body,) = await bench.take(RUNS)
+        for _ in range(2):
+            await poison(bench, RUNS, body)
+            await drain(bench.engine)
+            # The storage's clock has no hands; a queue tells times in whole seconds.
+            await asyncio.sleep(1.1)
+
+        assert [one.id for one in await bench.engine.runs.runs(only_open=True)] == [run.id]
+        await bench.drain()
+        assert (await bench.closed(run)).status is RunStatus.COMPLETE
 
 
 @CALLED
