@@ -113,10 +113,13 @@ class DayBook:
                 return False
         raise Conflict(f"{TABLE} {partition(pointer.metric, pointer.day)} {SCOPE}{pointer.key}")
 
-    async def note(self, pointer: Pointer, attempt: Attempt) -> None:
-        """Note an attempt that gave no reading, unless a later reading or attempt stands there."""
+    async def note(self, pointer: Pointer, attempt: Attempt, stands: Callable[[Pointer], bool]) -> None:
+        """Note an attempt that gave no reading, unless a later reading or attempt stands there.
+
+        `stands` is asked of the pointer as it was read last: True means that the attempt says nothing against it.
+        """
         for _ in range(RACES):
-            if await self._save(noted(pointer, attempt), pointer):
+            if stands(pointer) or await self._save(noted(pointer, attempt), pointer):
                 return
             pointer = await self._again(pointer)
         raise Conflict(f"{TABLE} {partition(pointer.metric, pointer.day)} {SCOPE}{pointer.key}")

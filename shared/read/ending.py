@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Collection
 from dataclasses import replace
 from datetime import date, datetime, timedelta
+from functools import partial
 
 from shared.days import Attempt, Pointer, ScopeState
 from shared.engine import Engine
@@ -188,9 +189,10 @@ async def _note_days(
 ) -> None:
     """Note a slice's end at its days.
 
-    Of a reading that vanished, the other days were withheld with those that lost their cost: they failed, unless
-    they had moved to it before the cost was known that it lost. Of one that did not agree, the other days agreed
-    and moved their pointers: nothing is noted at them.
+    A day that has moved to this very reading did not fail: another worker of the same message was faster. Of a
+    reading that vanished, the other days were withheld with those that lost their cost: they failed, unless they had
+    moved to it before the cost was known that it lost. Of one that did not agree, the other days agreed and moved
+    their pointers: nothing is noted at them.
     """
     first, last = piece.reading_first, piece.reading_last
     unreadable: dict[date, UnreadableError] = {}
@@ -206,13 +208,18 @@ async def _note_days(
         pointer = known.get(day) or blank_pointer(piece, day)
         told = _SCOPE_STATES[state]
         if days is not None and day not in days:
-            if state is not SliceState.VANISHED or _moved_to(pointer, piece):
+            if state is not SliceState.VANISHED:
                 continue
             told = ScopeState.FAILED
-        await engine.days.note(pointer, Attempt(piece.run, told, cause, now))
+        stands = partial(_moved_to, piece) if told is ScopeState.FAILED else _never
+        await engine.days.note(pointer, Attempt(piece.run, told, cause, now), stands)
 
 
-def _moved_to(pointer: Pointer, piece: Slice) -> bool:
+def _never(_: Pointer) -> bool:
+    return False
+
+
+def _moved_to(piece: Slice, pointer: Pointer) -> bool:
     return pointer.reading is not None and pointer.reading.generation == piece.generation
 
 

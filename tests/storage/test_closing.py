@@ -1,5 +1,6 @@
 """A generation counts day by day, and only where the provider's own totals agree."""
 
+import asyncio
 from collections.abc import Mapping
 from datetime import date, timedelta
 from decimal import Decimal
@@ -484,3 +485,39 @@ def test_agreement_is_per_currency_and_within_the_tolerance(
     said: Mapping[str, Sums], control: Mapping[str, Sums], *, expected: bool
 ) -> None:
     assert agrees(said, control, Decimal("0.000000001")) is expected
+
+
+@pytest.mark.parametrize("named", ["table query CostDays", "table insert CostDays"])
+async def test_worker_that_gives_a_message_up_says_nothing_of_days_that_another_has_just_moved(
+    named: str,
+) -> None:
+    """Both work one message; the other died before it ended the slice, whose pointers stand."""
+    tenant = small_tenant()
+    async with laptop(tenant) as bench, bench.other() as (other, edge):
+        run, body = await bench.work_up_to(2)
+        piece = await bench.slice(run)
+
+        paused, goes_on = asyncio.Event(), asyncio.Event()
+
+        async def pauses(_: Call) -> None:
+            paused.set()
+            await goes_on.wait()
+
+        edge.meanwhile("table insert CostDays", pauses)
+        edge.kill_on("table replace CostRuns")
+        dead = asyncio.create_task(dies(fetch_page(other, body)))
+        await paused.wait()
+        bench.clock.ahead += timedelta(minutes=1)
+
+        async def another_moves(_: Call) -> None:
+            goes_on.set()
+            assert await dead
+
+        bench.edge.meanwhile(named, another_moves)
+
+        await ending.end(bench.engine, piece, SliceState.FAILED, "it failed", "wait")
+
+        known = await pointers(bench, piece)
+        assert {day: pointer.state for day, pointer in known.items()} == dict.fromkeys(
+            tenant.days, ScopeState.RECONCILED
+        )
