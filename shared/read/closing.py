@@ -20,6 +20,8 @@ from shared.normalise.records import control as read_control
 from shared.plan.windows import Window
 from shared.read import ending, query, schema
 from shared.read.answers import PageAnswer, Refused, Throttled, Transient
+from shared.read.billing_period import CURE as PERIOD_CURE
+from shared.read.billing_period import period_name
 from shared.read.comparing import compare, left_out, repeat, variants
 from shared.read.shape import shape_of
 from shared.read.sources import reader_of
@@ -92,7 +94,7 @@ async def _control(engine: Engine, piece: Slice, generation: Generation, turn: P
         case Transient():
             await try_again(engine, piece, turn, answer)
         case Refused(cause, _, unserved=True) if reader_of(piece).repeats:
-            await _await_repetition(engine, charged(piece, turn), cause)
+            await _await_repetition(engine, charged(piece, turn), generation, cause)
         case Refused(cause, cure):
             await ending.end(engine, charged(piece, turn), SliceState.FAILED, cause, cure)
     return None
@@ -120,8 +122,15 @@ async def _compare(
     return _verdict(engine, generation, item, days, "query", answer)
 
 
-async def _await_repetition(engine: Engine, piece: Slice, cause: str) -> None:
-    """Query gives no totals for this scope: let the next generation say the same again."""
+async def _await_repetition(engine: Engine, piece: Slice, generation: Generation, cause: str) -> None:
+    """Query gives no totals for this scope: let the next generation say the same again.
+
+    Unless nothing tells which days the answer is of: the next one would leave out the same.
+    """
+    if not (reader_of(piece).asks_for_days(piece) or generation.tells_period):
+        untold = f"which days billing period {period_name(piece.reading_first)} has is told by no record"
+        await ending.end(engine, piece, SliceState.FAILED, f"ControlRefused: {cause}; {untold}", PERIOD_CURE)
+        return
     await ending.read_again(
         engine,
         piece,

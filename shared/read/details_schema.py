@@ -4,23 +4,19 @@ Fields are found by name, each shape's by its own (`shared.read.details_shapes`)
 Numbers stay the text they were (`shared.read.schema`).
 """
 
-import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
-from functools import lru_cache
+from datetime import date
 from typing import Any, NoReturn
 
 import msgspec
 
+from shared.read.billing_period import BillingPeriod, told_by
 from shared.read.details_shapes import COLUMNS, CURRENCY, SHAPES, SUBSCRIPTION, TAGS, Shape
 from shared.read.schema import JSON, NOT_JSON, NumberText, SchemaDriftError, lenient
+from shared.read.utc_days import utc_day
 
-_INSTANT = re.compile(
-    r"\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)?)?",
-    re.ASCII,
-)
 TELLING = 10
 """So many records of usage on a page tell that a field is lost which none of them has a value of."""
 
@@ -32,7 +28,8 @@ _NUMBER = frozenset({NumberText, int})
 class Details:
     """A page's records by column, numbers as text, and the link to the next page; `shapes` has each one's.
 
-    `unknown` are fields of the records that their shape is not documented to have.
+    `unknown` are fields of the records that their shape is not documented to have, `periods` the different billing
+    periods that they tell.
     """
 
     texts: dict[str, list[str | None]]
@@ -42,6 +39,7 @@ class Details:
     shapes: list[Shape]
     next_link: str | None
     unknown: tuple[str, ...] = ()
+    periods: set[BillingPeriod] = field(default_factory=set)
 
 
 def read(body: bytes, *, wide: bool) -> Details:
@@ -134,6 +132,7 @@ def _read_record(
     details.cost.append(_number(row, properties, shape.cost))
     details.quantity.append(_number(row, properties, shape.quantity))
     details.days.append(_day(row, properties, shape.day))
+    details.periods.add(told_by(properties, shape))
     needed = shape.needed | {SUBSCRIPTION} if wide else shape.needed
     for column in COLUMNS:
         if column == TAGS:
@@ -180,18 +179,6 @@ def _day(row: int, properties: Mapping[str, Any], name: str) -> date:
     if day is None:
         raise SchemaDriftError(f"field `{name}`, row {row}: {str(told)[:60]!r} is no day")
     return day
-
-
-@lru_cache(maxsize=512)
-def utc_day(text: str) -> date | None:
-    """Give the UTC day of a time as records have it, None where it is none; without a zone it is UTC."""
-    if not _INSTANT.fullmatch(text):
-        return None
-    try:
-        told = datetime.fromisoformat(text)
-        return (told.replace(tzinfo=UTC) if told.tzinfo is None else told.astimezone(UTC)).date()
-    except (ValueError, OverflowError):
-        return None
 
 
 def _tags(row: int, told: object) -> str | None:

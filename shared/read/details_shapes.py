@@ -20,7 +20,8 @@ class Shape:
     `needed` are the columns whose field must stand in every record, if only as null; `fixed` what the shape implies.
     `steady` are those of the other columns of the identity whose field records of usage have, if only as null or
     empty: all documented examples of the shape show it, or all rows of real exports. `unread` are the fields that are
-    documented and not read.
+    documented and are no column's. `period_days` are the fields of the first and the last day of the billing period,
+    `period_id` is the one of its name, None where the shape has none.
     """
 
     cost: str
@@ -30,6 +31,8 @@ class Shape:
     needed: frozenset[str]
     steady: frozenset[str]
     unread: frozenset[str]
+    period_days: tuple[str, str] | None = None
+    period_id: str | None = None
     fixed: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -48,6 +51,8 @@ _NEEDED = frozenset({CURRENCY, "ResourceGuid", "ResourceId", "ChargeType"})
 _STEADY = frozenset(
     {"ResourceGroupName", "ResourceLocation", "ConsumedService", "Frequency", "PublisherType", "PricingModel"}
 )
+
+_PERIOD = ("billingPeriodStartDate", "billingPeriodEndDate")
 
 _LEGACY = _names("""
     accountName accountOwnerId additionalInfo benefitName billingAccountId billingAccountName
@@ -103,6 +108,7 @@ SHAPES: Mapping[str | None, Shape] = {
         needed=_NEEDED,
         steady=_STEADY | {"OfferId"},
         unread=_LEGACY,
+        period_days=_PERIOD,
     ),
     "modern": Shape(
         cost="costInBillingCurrency",
@@ -132,6 +138,7 @@ SHAPES: Mapping[str | None, Shape] = {
         needed=_NEEDED,
         steady=_STEADY,
         unread=_MODERN,
+        period_days=_PERIOD,
     ),
     None: Shape(
         cost="pretaxCost",
@@ -154,6 +161,7 @@ SHAPES: Mapping[str | None, Shape] = {
         needed=_NEEDED - {"ChargeType"},
         steady=frozenset({"ResourceLocation"}),
         unread=_BEFORE_2019,
+        period_id="billingPeriodId",
         # It tells usage alone, and has no word for it.
         fixed={"ChargeType": "Usage"},
     ),

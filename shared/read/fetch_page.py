@@ -130,7 +130,7 @@ async def _take(
         return
     _tell_of_new(engine, piece, answered.unknown)
     asked = generation.pages[item.page - 1].cursor_out if item.page > 1 else None
-    unusable = _unusable(engine, answered.next_link)
+    unusable = answered.misfit or _unusable(engine, answered.next_link)
     if unusable is not None:
         await ending.end(engine, charged(piece, item), SliceState.FAILED, *unusable)
         return
@@ -154,10 +154,16 @@ async def _take(
         packed=fresh.packed(),
         requests=item.requests,
         throttled=item.throttled,
-        single=item.page == 1 and answered.next_link is None and answered.rows < piece.page_size,
+        single=reader.asks_for_days(piece) and _is_single(piece, item, answered),
         repeated=await _repeated(engine, piece, item.page, overlap, repeated_sums),
+        tells_period=answered.tells_period,
     )
     await _commit(engine, piece, page)
+
+
+def _is_single(piece: Slice, item: PageItem, answered: Answered) -> bool:
+    """Tell whether the page is all of one execution of what was asked."""
+    return item.page == 1 and answered.next_link is None and answered.rows < piece.page_size
 
 
 async def _repeated(engine: Engine, piece: Slice, number: int, overlap: Overlap, sums: DaySums) -> Repeated:

@@ -16,6 +16,7 @@ from shared.normalise.records import Records, records
 from shared.quota.gate import QuotaGate
 from shared.read import details_schema, query, schema, usage_details
 from shared.read.answers import Answer
+from shared.read.billing_period import misfit
 from shared.read.overlap import Overlap, against, beside
 from shared.runs import Slice
 from shared.scope_list import Period, Source
@@ -26,13 +27,17 @@ from shared.scopes import Scope
 class Answered:
     """A page as it was read: its records, how many rows it had in all, and the link to the next page.
 
-    `unknown` are columns of a table that nobody asked for, or fields that a record is not known to have.
+    `unknown` are columns of a table that nobody asked for, or fields that a record is not known to have. `misfit`
+    says, as (cause, cure), why an answer is none to what was asked; `tells_period` whether its records tell the
+    days of the billing period that they are of.
     """
 
     records: Records
     rows: int
     next_link: str | None
     unknown: tuple[str, ...] = ()
+    misfit: tuple[str, str] | None = None
+    tells_period: bool = False
 
 
 class Reader(Protocol):
@@ -58,6 +63,13 @@ class Reader(Protocol):
 
     def compare(self, found: Records, seen: pl.DataFrame) -> Overlap:
         """Compare a page's records with the row keys of the generation's earlier pages."""
+        ...
+
+    def asks_for_days(self, piece: Slice) -> bool:
+        """Tell whether the service is asked for the very days of the reading, not for a period that has a name.
+
+        What days a period has, the service alone knows: an answer without rows of a day is no proof of that day.
+        """
         ...
 
     def gate(self, engine: Engine, piece: Slice) -> QuotaGate:
@@ -93,6 +105,10 @@ class QueryReader:
         """Drop what was seen, and tell what moved."""
         return against(found, seen)
 
+    def asks_for_days(self, piece: Slice) -> bool:  # noqa: ARG002 - it always does
+        """Tell that it does."""
+        return True
+
     def gate(self, engine: Engine, piece: Slice) -> QuotaGate:  # noqa: ARG002 - one for all scopes
         """Give Query's gate."""
         return engine.gate
@@ -118,11 +134,23 @@ class UsageDetailsReader:
             first=piece.reading_first,
             last=piece.reading_last,
         )
-        return Answered(found, len(details.days), details.next_link, details.unknown)
+        named = not self.asks_for_days(piece)
+        return Answered(
+            records=found,
+            rows=len(details.days),
+            next_link=details.next_link,
+            unknown=details.unknown,
+            misfit=misfit(details.periods, piece.reading_first, piece.reading_last) if named else None,
+            tells_period=any(period.tells_days for period in details.periods),
+        )
 
     def compare(self, found: Records, seen: pl.DataFrame) -> Overlap:
         """Part what was seen from what was not; nothing is dropped."""
         return beside(found, seen)
+
+    def asks_for_days(self, piece: Slice) -> bool:
+        """Tell whether it does: a billing period is asked for by its name."""
+        return piece.period != Period.BILLING_PERIOD
 
     def gate(self, engine: Engine, piece: Slice) -> QuotaGate:
         """Give the gate of this kind of scope."""

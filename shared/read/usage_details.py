@@ -9,6 +9,7 @@ GET, whole and unchanged: it carries a session of the service's.
 from datetime import date
 from urllib.parse import quote, urlencode
 
+from shared.read.billing_period import period_name
 from shared.scope_list import Period
 
 API_VERSION = "2024-08-01"
@@ -33,6 +34,6 @@ def first_url(
             said |= {"$expand": "properties/meterDetails", "$filter": days}
         case Period.BILLING_PERIOD:
             said |= {"$expand": "properties/meterDetails"}
-            where = f"{scope}/providers/Microsoft.Billing/billingPeriods/{window[0]:%Y%m}"
+            where = f"{scope}/providers/Microsoft.Billing/billingPeriods/{period_name(window[0])}"
     query = urlencode(said, quote_via=quote, safe="$/'")
     return f"{endpoint}{where}/providers/Microsoft.Consumption/usageDetails?{query}"

@@ -39,6 +39,11 @@ class Generation:
         """The number of the last page, 0 where there is none."""
         return max(self.pages, default=0)
 
+    @property
+    def tells_period(self) -> bool:
+        """Whether any of its records tells the days of its billing period."""
+        return any(page.tells_period for page in self.pages.values())
+
     def entry(self, number: int) -> Entry | None:
         """Find the committed entry of that number: a page or the verdict."""
         if self.verdict is not None and self.verdict.number == number:

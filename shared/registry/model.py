@@ -49,6 +49,7 @@ class Page:
     """One committed page: what was asked, what came, where it lies. `digests` maps a day to a sum mod 2^256.
 
     `duplicates` were dropped; `repeated` were kept aside, and `sums`, `digests` and `packed` are without them.
+    `tells_period` is whether its records tell the days of their billing period.
     """
 
     number: int
@@ -67,6 +68,7 @@ class Page:
     single: bool
     sent: bool = False
     repeated: Repeated = field(default_factory=Repeated)
+    tells_period: bool = False
 
 
 @dataclass(frozen=True, slots=True)

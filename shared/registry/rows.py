@@ -56,6 +56,7 @@ def page_row(partition: str, page: Page) -> Row:
         "throttled": page.throttled,
         "single": page.single,
         "sent": page.sent,
+        "tells_period": page.tells_period,
     }
     optional = {"cursor_in": page.cursor_in, "cursor_out": page.cursor_out, "staged": page.staged}
     values.update({name: value for name, value in optional.items() if value is not None})

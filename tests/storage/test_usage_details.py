@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from datetime import date, timedelta
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -106,6 +107,79 @@ async def test_billing_period_is_read_whole_and_only_the_days_asked_for_count() 
         assert await bench.totals() == {key: said for key, said in truth.items() if key[0] == tenant.days[0]}
         (first, *_) = [entry for entry in bench.running.simulator.journal.entries if not entry.control]
         assert "/billingPeriods/202605/" in first.path
+
+
+def by_billing_period(tenant: Tenant, page_size: int) -> dict[str, str]:
+    scopes = [{"scope": tenant.subscription_scopes[0], "source": "usage_details", "period": "billing_period"}]
+    return {"COST_SCOPES": msgspec.json.encode(scopes).decode(), "COST_PAGE_SIZE": str(page_size)}
+
+
+def ending_on(day: date) -> Callable[[Answer], Answer]:
+    """Let a billing period have no records after a day."""
+
+    def cut(answer: Answer) -> Answer:
+        status, headers, body = answer
+        if not body.startswith(b'{"value":'):
+            return answer
+        said = msgspec.json.Decoder(float_hook=Decimal).decode(body)
+        said["value"] = [one for one in said["value"] if one["properties"]["date"][:10] <= f"{day}"]
+        return status, headers, msgspec.json.Encoder(decimal_format="number").encode(said)
+
+    return cut
+
+
+async def test_answer_of_one_page_does_not_prove_the_days_that_its_billing_period_may_not_have() -> None:
+    """The service was not asked for these days, so only the control knows that they cost something."""
+    tenant = small_tenant()
+    held, lost = tenant.days
+    async with laptop(tenant, **by_billing_period(tenant, 1000)) as bench:
+        bench.edge.spoil = ending_on(held)
+
+        run = await bench.run()
+
+        piece = await bench.slice(run)
+        assert (run.status, piece.state) == (RunStatus.PARTIAL, SliceState.UNRECONCILED)
+        assert str(piece.cause).startswith(f"ControlMismatch: {lost.isoformat()} rows add up to nothing")
+        truth = details_truth_of(tenant)
+        assert await bench.totals() == {key: said for key, said in truth.items() if key[0] == held}
+
+
+async def test_billing_period_that_does_not_hold_the_window_is_refused_by_name() -> None:
+    tenant = small_tenant()
+    async with laptop(tenant, **by_billing_period(tenant, 1000)) as bench:
+        bench.edge.spoil = rewritten(
+            '"billingPeriodEndDate": "[^"]*"', '"billingPeriodEndDate": "2026-05-01"'
+        )
+
+        run = await bench.run()
+
+        piece = await bench.slice(run)
+        first, last = tenant.days
+        asked = f"billing period 202605 was asked for the days {first} to {last}"
+        assert (run.status, piece.state) == (RunStatus.PARTIAL, SliceState.FAILED)
+        assert piece.cause == f"BillingPeriod: {asked}, the records are of 2026-05-01 to 2026-05-01"
+        assert "`filter` or `dates`" in str(piece.cure)
+        assert await bench.totals() == {}
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["the records tell their days", "no record does"])
+async def test_equal_readings_prove_a_billing_period_only_if_its_records_tell_its_days(*, told: bool) -> None:
+    """What the period does not have is missing in both of them."""
+    tenant = small_tenant()
+    async with laptop(tenant, **by_billing_period(tenant, 20)) as bench:
+        bench.fault(refuse={tenant.subscription_scopes[0]: "UnsupportedOffer"})
+        if not told:
+            bench.edge.spoil = rewritten('"billingPeriod(Start|End)Date": "[^"]*", ', "")
+
+        run = await bench.run()
+
+        piece = await bench.slice(run)
+        if told:
+            assert (piece.state, await kinds(bench, piece)) == (SliceState.RECONCILED, {"repeated"})
+        else:
+            assert piece.state is SliceState.FAILED
+            assert "which days billing period 202605 has is told by no record" in str(piece.cause)
+        assert await bench.totals() == (details_truth_of(tenant) if told else {})
 
 
 async def test_twins_that_a_page_border_parts_are_both_published() -> None:

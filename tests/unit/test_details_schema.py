@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.read.details_schema import TELLING, Details, read, utc_day
+from shared.read.details_schema import TELLING, Details, read
 from shared.read.details_shapes import SHAPES
 from shared.read.schema import SchemaDriftError, TornBodyError
+from shared.read.utc_days import utc_day
 
 LEGACY: dict[str, Any] = {
     "billingCurrency": "CAD",

@@ -133,6 +133,7 @@ PAGE = Page(
     requests=1,
     throttled=0,
     single=False,
+    tells_period=True,
 )
 VERDICT = Verdict(
     number=3,

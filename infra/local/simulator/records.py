@@ -5,6 +5,7 @@ A record is written in two parts around its cost, so that a fault can change the
 
 import json
 import uuid
+from calendar import monthrange
 from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
@@ -78,6 +79,7 @@ def _legacy(day: date, line: Line) -> dict[str, object]:
     return {
         "billingAccountId": "8611537",
         "billingPeriodStartDate": f"{day:%Y-%m}-01T00:00:00.0000000Z",
+        "billingPeriodEndDate": f"{day:%Y-%m}-{monthrange(day.year, day.month)[1]}T00:00:00.0000000Z",
         "date": f"{day}T00:00:00.0000000Z",
         "subscriptionId": said["SubscriptionId"],
         "subscriptionName": said["SubscriptionName"],
