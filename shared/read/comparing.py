@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 
-from shared.normalise.exact import near
+from shared.normalise.exact import minus, near
 from shared.normalise.hashing import add_digests
 from shared.registry.generations import Generation
 from shared.registry.pages import DayVerdict, Sums
@@ -18,13 +18,35 @@ from shared.registry.pages import DayVerdict, Sums
 def compare(generation: Generation, day: date, control: Mapping[str, Sums], tolerance: Decimal) -> DayVerdict:
     """Say which of a generation's variants of a day the control confirms, if any.
 
-    Every record should be considered unique: what came twice counts twice unless the control says otherwise.
+    Where it confirms neither, every record counts: each should be considered unique. Where both are within the
+    tolerance, because what came twice is small beside the rest, the nearer one is right.
     """
     without, with_repeated = variants(generation, day)
-    for told in (with_repeated, without):
-        if agrees(told.sums, control, tolerance):
-            return replace(told, agreed=True, control=control)
-    return replace(with_repeated, control=control)
+    agreed = [told for told in (without, with_repeated) if agrees(told.sums, control, tolerance)]
+    if not agreed:
+        return replace(with_repeated, control=control)
+    nearest = agreed[-1] if len(agreed) == 1 or _is_nearer(with_repeated, without, control) else without
+    return replace(nearest, agreed=True, control=control)
+
+
+def _is_nearer(one: DayVerdict, other: DayVerdict, control: Mapping[str, Sums]) -> bool:
+    """Tell whether one variant is nearer to the control than the other: by its cost, else by its quantity.
+
+    Each currency is judged by itself; where they say different things, none is nearer.
+    """
+    currencies = one.sums.keys() | other.sums.keys()
+    away = [(_away(one, control, currency), _away(other, control, currency)) for currency in currencies]
+    for amount in (0, 1):
+        nearer = {mine[amount] < its[amount] for mine, its in away if mine[amount] != its[amount]}
+        if nearer:
+            return nearer == {True}
+    return False
+
+
+def _away(told: DayVerdict, control: Mapping[str, Sums], currency: str) -> tuple[Decimal, Decimal]:
+    """Give how far a variant's cost and quantity are from the control's."""
+    ours, theirs = told.sums.get(currency, Sums()), control.get(currency, Sums())
+    return minus(ours.cost, theirs.cost).copy_abs(), minus(ours.quantity, theirs.quantity).copy_abs()
 
 
 def variants(generation: Generation, day: date) -> tuple[DayVerdict, DayVerdict]:

@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -107,7 +108,7 @@ Row = tuple[str, int, int]
 
 def costing(*rows: Row) -> Records:
     """Records of some days, whose amounts are their contents."""
-    made = page(*((name, chr(ord("p") + amount)) for name, amount, _ in rows))
+    made = page(*((name, chr(ord("p") + amount % 9)) for name, amount, _ in rows))
     frame = made.frame.with_columns(
         usage_date=pl.Series([DAYS[day] for *_, day in rows], dtype=pl.Date),
         BillingCurrency=pl.lit("USD"),
@@ -194,6 +195,32 @@ def reading(*pages: list[Row]) -> Generation:
     for rows in pages:
         generation = taken(generation, rows)
     return generation
+
+
+@pytest.mark.parametrize("twins", [True, False], ids=["twins", "an overlap"])
+@pytest.mark.parametrize("small", [1, 0], ids=["told by the cost", "told by the quantity"])
+def test_where_what_came_twice_is_within_the_tolerance_the_nearer_variant_is_right(
+    *, twins: bool, small: int
+) -> None:
+    """A large charge makes the tolerance wide enough for both."""
+    large, once = ("a", 10**6, 0), ("b", small, 0)
+    true = [large, once, once] if twins else [large, once]
+    generation = reading([large, once], [once])
+
+    told = compare(generation, DAYS[0], control_of(true, 0), Decimal("0.5"))
+
+    assert (told.agreed, told.with_repeated) == (True, twins)
+    assert dict(told.sums) == control_of(true, 0)
+
+
+def test_where_two_variants_are_as_near_the_rows_that_came_twice_are_an_overlap() -> None:
+    generation = reading([("a", 10, 0), ("b", 2, 0)], [("b", 2, 0)])
+    between = control_of([("a", 10, 0), ("b", 3, 0)], 0)["USD"]
+    control = {"USD": Sums(between.cost, between.cost_absolute, Decimal("2.5"), Decimal("2.5"), 2)}
+
+    told = compare(generation, DAYS[0], control, Decimal("0.5"))
+
+    assert (told.agreed, told.with_repeated) == (True, False)
 
 
 def test_twins_that_one_border_parts_and_another_does_not_are_proven_by_the_repetition() -> None:
