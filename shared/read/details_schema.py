@@ -105,7 +105,7 @@ class _Fields:
             self.filled.update(name for name in names if properties.get(name))
 
     def demand_steady(self) -> None:
-        """Make sure that no field is lost: its absence would pass for another identity of every record.
+        """Make sure that no field is lost: its absence would pass for a change of every record.
 
         Raises:
             SchemaDriftError: one is.

@@ -18,10 +18,11 @@ class Shape:
     """Where a shape of record keeps what is read: a column's field, dotted where it stands in an object of its own.
 
     `needed` are the columns whose field must stand in every record, if only as null; `fixed` what the shape implies.
-    `steady` are those of the other columns of the identity whose field records of usage have, if only as null or
-    empty: all documented examples of the shape show it, or all rows of real exports. `unread` are the fields that are
-    documented and are no column's. `period_days` are the fields of the first and the last day of the billing period,
-    `period_id` is the one of its name, None where the shape has none.
+    `steady` are those of the other columns whose field records of usage have, if only as null or empty: all
+    documented examples of the shape show it, or all rows of real exports, or the reference lists it and what is
+    published of a record needs it. `unread` are the fields that are documented and are no column's. `period_days` are
+    the fields of the first and the last day of the billing period, `period_id` is the one of its name, None where
+    the shape has none.
     """
 
     cost: str
@@ -106,7 +107,7 @@ SHAPES: Mapping[str | None, Shape] = {
             CURRENCY: "billingCurrency",
         },
         needed=_NEEDED,
-        steady=_STEADY | {"OfferId"},
+        steady=_STEADY | {"OfferId", "SubscriptionName", "ResourceName"},
         unread=_LEGACY,
         period_days=_PERIOD,
     ),
@@ -136,7 +137,7 @@ SHAPES: Mapping[str | None, Shape] = {
             CURRENCY: "billingCurrencyCode",
         },
         needed=_NEEDED,
-        steady=_STEADY,
+        steady=_STEADY | {"SubscriptionName", "Meter", "MeterCategory"},
         unread=_MODERN,
         period_days=_PERIOD,
     ),

@@ -375,21 +375,32 @@ def rewritten(old: str, new: str) -> Callable[[Answer], Answer]:
     return rewrite
 
 
-async def test_field_of_the_identity_that_is_gone_from_all_records_stops_the_slice_and_moves_nothing() -> (
-    None
-):
-    """Every record would have another identity: all retracted, all added, each an adjustment."""
+@pytest.mark.parametrize(
+    ("shape", "name"),
+    [
+        pytest.param(Shape.LEGACY, "resourceLocation", id="of the identity"),
+        pytest.param(Shape.LEGACY, "subscriptionName", id="of the content"),
+        pytest.param(Shape.MODERN, "meterCategory", id="of the content of a modern record"),
+    ],
+)
+async def test_field_that_is_gone_from_all_records_stops_the_slice_and_moves_nothing(
+    shape: Shape, name: str
+) -> None:
+    """Every record would be another one, or restated: each an adjustment of a settled day."""
     tenant = small_tenant()
-    async with laptop(tenant, **DETAILS) as bench:
+    period = "dates" if shape is Shape.MODERN else "filter"
+    scopes = [{"scope": tenant.subscription_scopes[0], "source": "usage_details", "period": period}]
+    async with laptop(tenant, COST_SCOPES=msgspec.json.encode(scopes).decode()) as bench:
+        bench.running.simulator.shape = shape
         await bench.run()
         published = await bench.etags("ledger/")
-        bench.edge.spoil = rewritten(r'"resourceLocation": "[^"]*", ', "")
+        bench.edge.spoil = rewritten(rf'"{name}": "[^"]*", ', "")
 
         run = await bench.run()
 
         piece = await bench.slice(run)
         assert (run.status, piece.state) == (RunStatus.PARTIAL, SliceState.FAILED)
-        assert str(piece.cause).startswith("SchemaDrift: field `resourceLocation` is missing in ")
+        assert str(piece.cause).startswith(f"SchemaDrift: field `{name}` is missing in ")
         assert await bench.etags("ledger/") == published
         assert await bench.totals() == details_truth_of(tenant)
 
