@@ -287,7 +287,7 @@ def _reading(piece: Slice, generation: Generation, verdict: Verdict, day: DayVer
         slice=piece.name,
         generation=piece.generation,
         digest=digest_text(day.digest),
-        shape=shape_of(piece.source, piece.grouping),
+        shape=shape_of(piece.source, piece.grouping, generation.kinds(day.day)),
         records=sum(sums.records for sums in day.sums.values()),
         totals={currency: sums.cost for currency, sums in day.sums.items()},
         absolutes={currency: sums.cost_absolute for currency, sums in day.sums.items()},

@@ -41,6 +41,14 @@ class Details:
     unknown: tuple[str, ...] = ()
     periods: set[BillingPeriod] = field(default_factory=set)
 
+    def kinds(self, first: date, last: date) -> dict[date, tuple[str, ...]]:
+        """Name the kinds of the records of each day from `first` to `last`, sorted."""
+        found: dict[date, set[str]] = {}
+        for day, shape in zip(self.days, self.shapes, strict=True):
+            if first <= day <= last:
+                found.setdefault(day, set()).add(shape.kind)
+        return {day: tuple(sorted(kinds)) for day, kinds in found.items()}
+
 
 def read(body: bytes, *, wide: bool) -> Details:
     """Read a page. An empty body (204) is a page without records.

@@ -17,7 +17,8 @@ TAGS = "Tags"
 class Shape:
     """Where a shape of record keeps what is read: a column's field, dotted where it stands in an object of its own.
 
-    `needed` are the columns whose field must stand in every record, if only as null; `fixed` what the shape implies.
+    `kind` names it. `needed` are the columns whose field must stand in every record, if only as null; `fixed` what
+    the shape implies.
     `steady` are those of the other columns whose field records of usage have, if only as null or empty: all
     documented examples of the shape show it, or all rows of real exports, or the reference lists it and what is
     published of a record needs it. `unread` are the fields that are documented and are no column's. `period_days` are
@@ -25,6 +26,7 @@ class Shape:
     the shape has none.
     """
 
+    kind: str
     cost: str
     quantity: str
     day: str
@@ -80,6 +82,7 @@ _BEFORE_2019 = _names("""
 
 SHAPES: Mapping[str | None, Shape] = {
     "legacy": Shape(
+        kind="legacy",
         cost="cost",
         quantity="quantity",
         day="date",
@@ -112,6 +115,7 @@ SHAPES: Mapping[str | None, Shape] = {
         period_days=_PERIOD,
     ),
     "modern": Shape(
+        kind="modern",
         cost="costInBillingCurrency",
         quantity="quantity",
         day="date",
@@ -142,6 +146,7 @@ SHAPES: Mapping[str | None, Shape] = {
         period_days=_PERIOD,
     ),
     None: Shape(
+        kind="before_2019",
         cost="pretaxCost",
         quantity="usageQuantity",
         day="usageStart",

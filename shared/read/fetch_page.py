@@ -157,6 +157,7 @@ async def _take(
         single=reader.asks_for_days(piece) and _is_single(piece, item, answered),
         repeated=await _repeated(engine, piece, item.page, overlap, repeated_sums),
         tells_period=answered.tells_period,
+        kinds=answered.kinds,
     )
     await _commit(engine, piece, page)
 

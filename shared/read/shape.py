@@ -9,9 +9,13 @@ NORMALISATION = 1
 """Raised when the same answer would make other records: rows of another shape are reshaped, not restated."""
 
 
-def shape_of(source: str, grouping: Sequence[str]) -> str:
-    """Name the shape of a reading: its source, its grouping whatever the order, and how records are made."""
-    return f"{source}|{NORMALISATION}|{','.join(sorted(grouping))}"
+def shape_of(source: str, grouping: Sequence[str], kinds: Sequence[str]) -> str:
+    """Name the shape of a day's reading: its source, how records are made, and what they tell.
+
+    That is the grouping, whatever its order, in Query, and the kinds of the day's records in usage_details: under
+    another agreement, the same charge is told by other fields.
+    """
+    return f"{source}|{NORMALISATION}|{','.join(sorted((*grouping, *kinds)))}"
 
 
 def names_groups(shape: str) -> bool:

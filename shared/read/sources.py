@@ -5,7 +5,7 @@ pages can be right both times, and whose quota a request takes.
 """
 
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Final, Protocol
 
 import polars as pl
@@ -18,6 +18,7 @@ from shared.read import details_schema, query, schema, usage_details
 from shared.read.answers import Answer
 from shared.read.billing_period import misfit
 from shared.read.overlap import Overlap, against, beside
+from shared.registry.pages import DayKinds
 from shared.runs import Slice
 from shared.scope_list import Period, Source
 from shared.scopes import Scope
@@ -29,7 +30,8 @@ class Answered:
 
     `unknown` are columns of a table that nobody asked for, or fields that a record is not known to have. `misfit`
     says, as (cause, cure), why an answer is none to what was asked; `tells_period` whether its records tell the
-    days of the billing period that they are of.
+    days of the billing period that they are of; `kinds` names the kinds of each day's records, where a source has
+    several.
     """
 
     records: Records
@@ -38,6 +40,7 @@ class Answered:
     unknown: tuple[str, ...] = ()
     misfit: tuple[str, str] | None = None
     tells_period: bool = False
+    kinds: DayKinds = field(default_factory=dict)
 
 
 class Reader(Protocol):
@@ -142,6 +145,7 @@ class UsageDetailsReader:
             unknown=details.unknown,
             misfit=misfit(details.periods, piece.reading_first, piece.reading_last) if named else None,
             tells_period=any(period.tells_days for period in details.periods),
+            kinds=details.kinds(piece.reading_first, piece.reading_last),
         )
 
     def compare(self, found: Records, seen: pl.DataFrame) -> Overlap:

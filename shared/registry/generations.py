@@ -44,6 +44,10 @@ class Generation:
         """Whether any of its records tells the days of its billing period."""
         return any(page.tells_period for page in self.pages.values())
 
+    def kinds(self, day: date) -> tuple[str, ...]:
+        """Name the kinds of its records of a day, sorted."""
+        return tuple(sorted({kind for page in self.pages.values() for kind in page.kinds.get(day, ())}))
+
     def entry(self, number: int) -> Entry | None:
         """Find the committed entry of that number: a page or the verdict."""
         if self.verdict is not None and self.verdict.number == number:

@@ -32,6 +32,10 @@ DaySums = Mapping[date, Mapping[str, Sums]]
 """By day, by currency."""
 
 
+DayKinds = Mapping[date, tuple[str, ...]]
+"""By day, the kinds of records that a page has of it, sorted."""
+
+
 @dataclass(frozen=True, slots=True)
 class Repeated:
     """Rows of a page that earlier pages of the generation had too, in a source where both may be right.
@@ -49,7 +53,8 @@ class Page:
     """One committed page: what was asked, what came, where it lies. `digests` maps a day to a sum mod 2^256.
 
     `duplicates` were dropped; `repeated` were kept aside, and `sums`, `digests` and `packed` are without them.
-    `tells_period` is whether its records tell the days of their billing period.
+    `tells_period` is whether its records tell the days of their billing period; `kinds` names their kinds, day by
+    day, in a source that has several.
     """
 
     number: int
@@ -69,6 +74,7 @@ class Page:
     sent: bool = False
     repeated: Repeated = field(default_factory=Repeated)
     tells_period: bool = False
+    kinds: DayKinds = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from itertools import groupby
 
 from shared.registry.model import (
     Counts,
+    DayKinds,
     DaySums,
     DayVerdict,
     Entry,
@@ -38,6 +39,7 @@ from shared.versions import readable, tell
 __all__ = [
     "TABLE",
     "Counts",
+    "DayKinds",
     "DaySums",
     "DayVerdict",
     "Entry",

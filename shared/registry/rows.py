@@ -69,6 +69,7 @@ def page_row(partition: str, page: Page) -> Row:
         "digests": _digests_out(repeated.digests),
     }
     values.update(pack_json("repeated", told))
+    values.update(pack_json("kinds", {day.isoformat(): kinds for day, kinds in page.kinds.items()}))
     values.update(pack("hashes", page.packed))
     return Row(partition, row_key(page.number), values)
 
@@ -122,9 +123,10 @@ def _page(row: Row, number: int) -> Page:
         "digests": {day: int(text, 16) for day, text in digests.items()},
         "packed": unpack("hashes", row.values),
         "repeated": _repeated(row),
+        "kinds": unpack_json("kinds", row.values, dict[date, tuple[str, ...]]),
     }
     held = {"cursor_in": None, "cursor_out": None, "staged": None, **row.values}
-    packed = ("sums", "days", "hashes", "repeated")
+    packed = ("sums", "days", "hashes", "repeated", "kinds")
     page = converted(Page, held, told, packed=packed, constant={"kind": "page"})
     records = count_records(page.sums)
     # What was cut off would be rows that nobody has seen yet.
@@ -132,6 +134,10 @@ def _page(row: Row, number: int) -> Page:
     demand(page.sums.keys() == page.digests.keys(), "days", sorted(map(str, page.digests)))
     demand(not page.single or (number == 1 and page.cursor_out is None), "single", page.single)
     demand((page.staged is None) == (records == 0), "staged", page.staged)
+    days = page.sums.keys() | page.repeated.sums.keys()
+    demand(not page.kinds or page.kinds.keys() == days, "kinds", sorted(map(str, page.kinds)))
+    for kinds in page.kinds.values():
+        demand(kinds == tuple(sorted(set(kinds))) and all(kinds) and bool(kinds), "kinds", kinds)
     return page
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from datetime import date, timedelta
 from decimal import Decimal
+from random import Random
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from infra.local.simulator.details import DetailsQuery
 from infra.local.simulator.details import records as simulated
 from shared.cli.logs import Events
 from shared.days import Reading
+from shared.engine import open_engine
 from shared.events import SCHEMA_NEW_COLUMN
 from shared.history.changes import changes
 from shared.messages import PAGES
@@ -503,6 +505,34 @@ async def test_renamed_subscription_makes_adjustments_of_settled_rows_and_no_cha
         place, settle = (bench.engine.storage.blobs, "costs"), bench.engine.settings.settle
         found = await changes(place, ["ActualCost"], (earlier, bench.clock()), settle)
         assert (found.charges, found.days, found.states["settled"]) == ([], [], len(tenant.days))
+
+
+async def test_change_of_the_agreement_reshapes_its_rows_and_makes_no_adjustment_of_them() -> None:
+    """The same charges in records of another kind: nobody's cost changed, all that is known of it did."""
+    tenant = Tenant(4, subscriptions=1, days=1, rows_per_day=30)
+    (day,), scope = tenant.days, tenant.subscription_scopes[0]
+    legacy, modern = (
+        msgspec.json.encode([{"scope": scope, "source": "usage_details", "period": period}]).decode()
+        for period in ("filter", "dates")
+    )
+    async with laptop(tenant, COST_SCOPES=legacy, COST_PAGE_SIZE="20") as bench:
+        await bench.run()
+        before = await bench.ledger("ActualCost", day)
+        bench.running.simulator.shape = Shape.MODERN
+        environ = {**bench.environ, "COST_SCOPES": modern}
+        async with open_engine(environ, edge=bench.edge, clock=bench.clock, jitter=Random(0)) as engine:
+            bench.engine = engine
+
+            assert (await bench.run()).status is RunStatus.COMPLETE
+
+            rows = await bench.ledger("ActualCost", day)
+            came = rows.filter(pl.col("x_ValidFrom") > before["x_ValidFrom"].max())
+            gone = rows.filter(pl.col("x_ValidTo").is_not_null())
+            assert len(came) == len(gone) == len(before) > 0
+            assert set(came["x_Change"]) == set(gone["x_Ended"]) == {"reshaped"}
+            usage = came.filter(pl.col("x_ChargeType") == "Usage")
+            assert (len(usage) > 0, usage["x_IsAdjustment"].any()) == (True, False)
+            assert await bench.totals() == details_truth_of(tenant)
 
 
 async def test_throttle_moves_the_gates_of_usage_details_and_leaves_those_of_query() -> None:

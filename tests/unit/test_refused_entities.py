@@ -134,6 +134,7 @@ PAGE = Page(
     throttled=0,
     single=False,
     tells_period=True,
+    kinds={FIRST: ("legacy", "modern")},
 )
 VERDICT = Verdict(
     number=3,
@@ -358,6 +359,13 @@ def test_entity_under_a_key_that_is_none_of_its_kind_is_refused_or_keeps_it(kind
             "page", {"hashes_1": None}, 'bytes as "hashes", which it cannot be', id="a part dropped"
         ),
         pytest.param("page", {"hashes_0": b"x" * 24}, 'bytes as "hashes", which it cannot be', id="cut"),
+        pytest.param(
+            "page", pack_json("kinds", {"2026-04-01": ["legacy"]}), 'as "kinds", which', id="kinds of no day"
+        ),
+        pytest.param(
+            "page", pack_json("kinds", {f"{FIRST}": ["x", "a"]}), 'as "kinds", which', id="kinds unsorted"
+        ),
+        pytest.param("page", pack_json("kinds", {f"{FIRST}": []}), 'as "kinds", which', id="no kind"),
         pytest.param("gate", {"places_0": b"x" * 9}, "cannot be unpacked: ", id="torn places"),
         pytest.param("gate", {"shift": 2**62}, 'as "shift", which it cannot be', id="pause of 146,000 years"),
         pytest.param("poison record", {"raw": 1}, 'has 1 as "raw": Expected `str`, got `int`', id="no text"),
