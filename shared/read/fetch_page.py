@@ -5,16 +5,15 @@ the commit; only then is the next message sent, and recorded as sent. A worker t
 nothing that counts, or a committed page whose message comes back and sends the successor again.
 """
 
-from collections.abc import Sequence
-
 from shared.engine import Engine
-from shared.events import PAGE_COMMITTED, PAGE_LOST_RACE, SCHEMA_DRIFT, SCHEMA_NEW_COLUMN, emit
+from shared.events import PAGE_COMMITTED, PAGE_LOST_RACE, SCHEMA_DRIFT, emit
 from shared.messages import BadMessage, PageItem
 from shared.normalise.records import Records
 from shared.read import ending, query, schema
 from shared.read.answers import PageAnswer, Refused, Throttled, Transient
 from shared.read.closing import close
 from shared.read.cursors import CURSOR_LIMIT, used
+from shared.read.new_columns import tell_of_new
 from shared.read.overlap import Overlap
 from shared.read.sources import Answered, reader_of
 from shared.read.turn import charged, give_way, take_turn, try_again
@@ -128,7 +127,7 @@ async def _take(
     except schema.SchemaDriftError as error:
         await _drifted(engine, charged(piece, item), item, answer.body, error)
         return
-    _tell_of_new(engine, piece, answered.unknown)
+    await tell_of_new(engine, piece, item.page, answered.unknown)
     asked = generation.pages[item.page - 1].cursor_out if item.page > 1 else None
     unusable = answered.misfit or _unusable(engine, answered.next_link)
     if unusable is not None:
@@ -248,15 +247,6 @@ def _unsound(
     if number >= engine.settings.max_pages:
         return f"TooManyPages: page {number} has a nextLink, COST_MAX_PAGES is {engine.settings.max_pages}"
     return None
-
-
-def _tell_of_new(engine: Engine, piece: Slice, columns: Sequence[str]) -> None:
-    """Tell once of each column that the service has begun to send: it is ignored."""
-    for column in columns:
-        told = f"column {column}"
-        if told not in engine.told:
-            engine.told.add(told)
-            emit(SCHEMA_NEW_COLUMN, run=piece.run, slice=piece.name, scope=piece.scope, column=column)
 
 
 async def _drifted(

@@ -8,6 +8,7 @@ from typing import Any
 
 from shared.runs.model import DayTask, Run, RunStatus, Slice
 from shared.runs.rows import (
+    COLUMNS,
     DAY,
     INVOICES,
     POISON,
@@ -197,7 +198,7 @@ class RunBook:
         condition = f"PartitionKey gt {quoted(before)} and PartitionKey le {quoted(run.id)}"
         rows = await self._tables.query(TABLE, condition, select=["kind"])
         for partition, group in groupby(rows, key=lambda row: row.pk):
-            if partition in {RUNS, POISON, INVOICES}:
+            if partition in {RUNS, POISON, INVOICES, COLUMNS}:
                 continue
             await self._tables.remove(TABLE, partition, [row.rk for row in group])
         await self._tables.delete(TABLE, RUNS, run.id)

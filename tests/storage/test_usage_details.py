@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 from random import Random
@@ -17,13 +18,15 @@ from infra.local.simulator.details import records as simulated
 from shared.cli.logs import Events
 from shared.days import Reading
 from shared.engine import open_engine
-from shared.events import SCHEMA_NEW_COLUMN
+from shared.events import ENTITY_REFUSED, SCHEMA_NEW_COLUMN
 from shared.history.changes import changes
 from shared.messages import PAGES
 from shared.read.fetch_page import fetch_page
+from shared.read.new_columns import NewColumn, column_row
 from shared.registry import pages
 from shared.registry.pages import Page, count_records
 from shared.runs import RunStatus, Slice, SliceState
+from shared.scope_list import Source
 from shared.scopes import ScopeKind
 from tests.faults import Answer, dies
 from tests.laptop import Laptop, laptop
@@ -421,6 +424,59 @@ async def test_new_field_is_told_once_and_changes_nothing() -> None:
 
             assert [event["column"] for event in happened.named(SCHEMA_NEW_COLUMN)] == ["brandNew"]
         assert await bench.etags("ledger/") == published
+
+
+NEW_FIELD = ('"properties": {', '"properties": {"brandNew": "x", ')
+
+
+async def test_new_field_is_told_once_whichever_process_finds_it() -> None:
+    tenant = small_tenant()
+    async with laptop(tenant, **DETAILS) as bench:
+        with Events() as happened:
+            for _ in range(3):
+                async with bench.other() as (engine, edge):
+                    bench.engine, bench.edge = engine, edge
+                    edge.spoil = rewritten(*NEW_FIELD)
+
+                    assert (await bench.run()).status is RunStatus.COMPLETE
+
+            assert [event["column"] for event in happened.named(SCHEMA_NEW_COLUMN)] == ["brandNew"]
+
+
+async def test_new_field_that_its_finder_died_before_telling_of_is_told_by_the_redelivery() -> None:
+    tenant = small_tenant()
+    async with laptop(tenant, **DETAILS) as bench:
+        run, body = await bench.work_up_to(1)
+        bench.edge.spoil = rewritten(*NEW_FIELD)
+        bench.edge.kill_on("table insert CostRuns", after=True)
+        with Events() as happened:
+            assert await dies(fetch_page(bench.engine, body))
+            assert happened.named(SCHEMA_NEW_COLUMN) == []
+            bench.restart()
+            bench.edge.spoil = rewritten(*NEW_FIELD)
+
+            await fetch_page(bench.engine, body)
+            await bench.drain()
+
+            assert [event["column"] for event in happened.named(SCHEMA_NEW_COLUMN)] == ["brandNew"]
+        assert (await bench.closed(run)).status is RunStatus.COMPLETE
+
+
+async def test_row_of_a_new_field_that_cannot_be_read_is_named_and_stops_nothing() -> None:
+    tenant = small_tenant()
+    async with laptop(tenant, **DETAILS) as bench:
+        found = NewColumn(Source.USAGE_DETAILS, "brandNew", "r|s|g|1", bench.clock())
+        row = column_row(found)
+        await bench.engine.storage.tables.insert(
+            "CostRuns", replace(row, values={**row.values, "version": 2})
+        )
+        bench.edge.spoil = rewritten(*NEW_FIELD)
+        with Events() as happened:
+            assert (await bench.run()).status is RunStatus.COMPLETE
+
+            assert happened.named(SCHEMA_NEW_COLUMN) == []
+            (refused,) = happened.named(ENTITY_REFUSED)
+            assert refused["what"] == f"CostRuns entity (columns, {row.rk})"
 
 
 @pytest.mark.parametrize(

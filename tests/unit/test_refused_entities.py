@@ -22,11 +22,13 @@ from shared.days.rows import (
 )
 from shared.quota import gate as gates
 from shared.quota.places import Gate
+from shared.read.new_columns import NewColumn, column_row, read_column
 from shared.reconcile.alerts import Alert, alert_row, read_alert
 from shared.registry.model import DayVerdict, Page, Sums, Verdict
 from shared.registry.rows import page_row, read_counts, read_entry, read_following, read_staged, verdict_row
 from shared.runs import DayTask, ListedScope, Run, RunStatus, Slice
 from shared.runs.rows import day_row, read_day, read_poison, read_run, read_slice, run_row, slice_row
+from shared.scope_list import Source
 from shared.scopes import Scope
 from shared.storage.packing import pack_json, unpack
 from shared.storage.rows import Replace, Row, Value
@@ -165,6 +167,9 @@ ALERT = Alert(
 )
 
 
+COLUMN = NewColumn(Source.USAGE_DETAILS, "zone", f"{RUN.id}|{SLICE.name}|{GENERATION}|3", NOW)
+
+
 def gate_row(held: gates._Held) -> Row:
     operation = gates._write(held, held.gate, held.booked)
     assert isinstance(operation, Replace)
@@ -198,6 +203,7 @@ KINDS = {
     "poison record": Kind(
         replace(POISONED, etag="e", timestamp=NOW), lambda row: row, read_poison, "CostRuns"
     ),
+    "new column": Kind(COLUMN, column_row, read_column, "CostRuns"),
     "alert": Kind(ALERT, alert_row, read_alert, "CostRuns"),
     "pointer": Kind(POINTER, pointer_row, read_pointer, "CostDays"),
     "publication": Kind(PUBLICATION, publication_row, read_publication, "CostDays"),
