@@ -14,6 +14,7 @@ from shared.ledger.classify import NEW, RESHAPED, RETRACTED, Restatement, restat
 from shared.ledger.columns import LEDGER, PAYLOAD
 from shared.ledger.files import Listing, PublishedFiles, ledger_path
 from shared.ledger.standing import Standing
+from shared.read.shape import names_groups
 from shared.scopes import Scope
 
 _CURRENT = pl.col("x_ValidTo").is_null()
@@ -21,6 +22,12 @@ _ROW = ["x_RecordId", "x_SourceScope", "BillingCurrency", "BilledCost", "Effecti
 _ANTI: Final[Mapping[str, Any]] = {"how": "anti", "nulls_equal": True}
 _PLACE = (*CELL, "BillingCurrency")
 """Ownership is decided for each currency by itself."""
+_GROUP: Final = _PLACE.index("group")
+
+Place = tuple[str | None, ...]
+"""The values of `_PLACE`."""
+Owners = Mapping[Place, set[str]]
+"""By place, the scopes (lower case) that have rows there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +174,7 @@ def _reshaped(
     """Tell which rows of a partition come in another shape than those they stand for now, or went for such.
 
     Cell by cell: where a scope takes a cell over from another that brought it in another shape, the rows of both,
-    whatever else either keeps or had there.
+    whatever else either keeps or had there. Rows of a reading that named no resource groups stood for all groups.
     """
     scopes = [Scope.parse(pointer.scope) for pointer in standing.pointers.values()]
 
@@ -177,9 +184,9 @@ def _reshaped(
         return with_cells(said, scopes).select(*_PLACE, "scope")
 
     old, now = (_scopes_by_cell(cells(rows)) for rows in (prior.filter(_CURRENT), new))
-    changed = [(*cell, path) for cell in old for path in _changed(standing, old[cell], now.get(cell, set()))]
+    changed = _changed_places(standing, old, now)
     schema = dict.fromkeys((*_PLACE, "scope"), pl.String())
-    reshaped = pl.DataFrame(changed, schema=schema, orient="row").with_columns(reshaped=True)
+    reshaped = pl.DataFrame(list(changed), schema=schema, orient="row").with_columns(reshaped=True)
 
     def is_reshaped(rows: pl.DataFrame) -> pl.Series:
         found = cells(rows).join(
@@ -190,25 +197,57 @@ def _reshaped(
     return is_reshaped
 
 
-def _scopes_by_cell(cells: pl.DataFrame) -> dict[tuple[str | None, ...], set[str]]:
-    result: dict[tuple[str | None, ...], set[str]] = defaultdict(set)
+def _scopes_by_cell(cells: pl.DataFrame) -> Owners:
+    result: dict[Place, set[str]] = defaultdict(set)
     for *cell, path in cells.unique(maintain_order=True).iter_rows():
         result[tuple(cell)].add(path)
     return result
 
 
-def _changed(standing: Standing, old_scopes: set[str], new_scopes: set[str]) -> set[str]:
-    """Name the scopes of a cell whose rows are in another shape than before, or give way to such or replace such."""
+def _changed_places(standing: Standing, old: Owners, now: Owners) -> set[Place]:
+    """Name the places, each with a scope, whose rows come in another shape, or give way to such."""
     if standing.publication is None:
         return set()
     before = {path: shape for path, _, shape, _ in standing.publication.view.values() if shape}
-    now = {
+    after = {
         pointer.scope.lower(): pointer.reading.shape
         for pointer in standing.pointers.values()
         if pointer.reading is not None
     }
-    changed = {scope for scope in old_scopes & new_scopes if before.get(scope) != now.get(scope)}
+    changed = {
+        (*place, path)
+        for place, had in old.items()
+        for path in _changed(had, now.get(place, set()), before, after)
+    }
+    for place, had in old.items():
+        for path in had:
+            if place[_GROUP] is None and path in before and not names_groups(before[path]):
+                changed |= _changed_in_groups(place, path, old, now, before, after)
+    return changed
+
+
+def _changed_in_groups(
+    place: Place, path: str, old: Owners, now: Owners, before: Mapping[str, str], after: Mapping[str, str]
+) -> set[Place]:
+    """Name what stands now, in any group, for the rows that a scope had at a place without telling their groups."""
+    changed: set[Place] = set()
+    for other, scopes in now.items():
+        if other != place and _of_any_group(other) == _of_any_group(place):
+            found = _changed({path} | old.get(other, set()), scopes, before, after)
+            changed |= {(*other, scope) for scope in found} | ({(*place, path)} if path in found else set())
+    return changed
+
+
+def _of_any_group(place: Place) -> Place:
+    return (*place[:_GROUP], *place[_GROUP + 1 :])
+
+
+def _changed(
+    old_scopes: set[str], new_scopes: set[str], before: Mapping[str, str], after: Mapping[str, str]
+) -> set[str]:
+    """Name the scopes of a cell whose rows are in another shape than before, or give way to such or replace such."""
+    changed = {scope for scope in old_scopes & new_scopes if before.get(scope) != after.get(scope)}
     for left in old_scopes - new_scopes:
-        takers = {scope for scope in new_scopes - old_scopes if now.get(scope) != before.get(left)}
+        takers = {scope for scope in new_scopes - old_scopes if after.get(scope) != before.get(left)}
         changed |= takers | ({left} if takers else set())
     return changed

@@ -1,5 +1,6 @@
 """Scopes whose pages are gone: what counted of them stands in the ledger, and nothing else is made up."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -276,6 +277,42 @@ async def test_publisher_that_meets_anothers_half_way_finds_what_it_put_aside(en
         publication = await bench.engine.days.publication("ActualCost", tenant.days[0])
         assert publication is not None
         assert not publication.unfinished
+
+
+async def test_resource_group_that_is_listed_with_a_grouping_that_shows_groups_makes_no_adjustments() -> None:
+    """The rows that stood for its usage told no group, so they stood for every group."""
+    tenant = Tenant(6, subscriptions=1, days=1, rows_per_day=40)
+    (day,), (owner,), (scope,) = tenant.days, tenant.subscriptions, tenant.subscription_scopes
+    charges = tenant.charges(day, owner)
+    used = [charge for charge in charges if charge.line.dimensions["ChargeType"] == "Usage"]
+    group = min(str(charge.line.dimensions["ResourceGroupName"]).lower() for charge in used)
+    listed = [
+        [{"scope": scope, "grouping": ["ServiceName", "ChargeType", "Meter"]}],
+        [
+            {"scope": scope, "grouping": ["ServiceName", "ChargeType", "Meter", "ResourceGroupName"]},
+            f"{scope}/resourceGroups/{group}",
+        ],
+    ]
+    first, second = (json.dumps(scopes) for scopes in listed)
+    async with laptop(tenant, COST_SCOPES=first) as bench:
+        await bench.run()
+        environ = {**bench.environ, "COST_SCOPES": second}
+        async with open_engine(environ, edge=bench.edge, clock=bench.clock, jitter=Random(0)) as bench.engine:
+            assert (await bench.run()).status is RunStatus.COMPLETE
+
+            assert {f"{scope}/resourcegroups/{group}".lower(), scope.lower()} == await sources(bench)
+            rows = (await bench.ledger("ActualCost", day)).filter(pl.col("x_ChargeType") == "Usage")
+            current, former = (rows.filter(pl.col("x_ValidTo").is_null() == now) for now in (True, False))
+            assert set(current["x_Change"]) == set(former["x_Ended"]) == {"reshaped"}
+            assert not current["x_IsAdjustment"].any()
+
+            # AND from then on a change is one
+            restate(tenant, 3)
+            await bench.run()
+            rows = await bench.ledger("ActualCost", day)
+            came = rows.filter(pl.col("x_ValidTo").is_null() & pl.col("x_Change").is_in(["new", "restated"]))
+            assert len(came) > 0
+            assert came["x_IsAdjustment"].all()
 
 
 async def test_publisher_killed_anywhere_in_a_new_grouping_calls_nothing_an_adjustment() -> None:
