@@ -32,7 +32,6 @@ IDENTITY = (
     "ReservationId",
     "BenefitId",
     "OfferId",
-    "UnitOfMeasure",
     TAGS,
     CURRENCY,
 )
@@ -45,10 +44,15 @@ CONTENT = (
     "ResourceName",
     "Meter",
     "MeterCategory",
+    "UnitOfMeasure",
     "PublisherName",
     "InvoiceId",
 )
-"""Columns that are published and may change under one identity."""
+"""Columns that are published and may change under one identity.
+
+What legacy records tell of their meter (`meterDetails`, its unit among it) may come as null: the meter's id says
+which one it is, and a record whose details come later is the same record.
+"""
 
 _GROUP = pl.coalesce(
     given("ResourceGroupName"), pl.col("ResourceId").str.extract(r"(?i)/resourcegroups/([^/]+)", 1)

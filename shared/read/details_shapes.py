@@ -77,7 +77,7 @@ _MODERN = _names("""
 """)
 _BEFORE_2019 = _names("""
     accountName additionalProperties billableQuantity billingPeriodId chargesBilledSeparately costCenter
-    departmentName invoiceId isEstimated location partNumber product resourceGuid usageEnd
+    departmentName isEstimated location partNumber product resourceGuid usageEnd
 """)
 
 SHAPES: Mapping[str | None, Shape] = {
@@ -162,6 +162,7 @@ SHAPES: Mapping[str | None, Shape] = {
             "UnitOfMeasure": "meterDetails.unit",
             "ConsumedService": "consumedService",
             "OfferId": "offerId",
+            "InvoiceId": "invoiceId",
             CURRENCY: "currency",
         },
         needed=_NEEDED - {"ChargeType"},

@@ -1,11 +1,11 @@
 """The shape of a reading: what makes its rows comparable with those of another."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from shared.plan.grouping import SHOWS_GROUP
 from shared.scope_list import Source
 
-NORMALISATION = 1
+NORMALISATION: Mapping[str, int] = {Source.QUERY: 1, Source.USAGE_DETAILS: 2}
 """Raised when the same answer would make other records: rows of another shape are reshaped, not restated."""
 
 
@@ -15,7 +15,7 @@ def shape_of(source: str, grouping: Sequence[str], kinds: Sequence[str]) -> str:
     That is the grouping, whatever its order, in Query, and the kinds of the day's records in usage_details: under
     another agreement, the same charge is told by other fields.
     """
-    return f"{source}|{NORMALISATION}|{','.join(sorted((*grouping, *kinds)))}"
+    return f"{source}|{NORMALISATION[source]}|{','.join(sorted((*grouping, *kinds)))}"
 
 
 def names_groups(shape: str) -> bool:

@@ -95,6 +95,15 @@ def test_no_amount_and_nothing_that_is_filled_in_later_is_identity() -> None:
     assert {"InvoiceId", "SubscriptionName", "cost"} <= set(CONTENT)
 
 
+def test_record_whose_meter_details_come_later_is_the_same_record() -> None:
+    """Legacy records may have them as null; the meter's id stands in each."""
+    details = ("Meter", "MeterCategory", "UnitOfMeasure")
+    without, told = made(dict.fromkeys(details)), made({})
+
+    assert without.identities.to_list() == told.identities.to_list()
+    assert without.contents.to_list() != told.contents.to_list()
+
+
 @pytest.mark.parametrize("name", [name for name in IDENTITY if name in COLUMNS])
 def test_every_dimension_is_identity_as_returned(name: str) -> None:
     one, other, lower = made({}, {name: "other"}, {name: "OTHER"}).identities
