@@ -21,6 +21,9 @@ import msgspec
 
 READER = "Cost Management Reader 72fafb9e-0641-4937-9268-a91bfd8191a3"
 LONGEST_HINT = timedelta(hours=1)
+QUERY, DETAILS = "Query", "usageDetails"
+"""The APIs that are asked, as a cure names them."""
+BAD_REQUEST = 400
 FARTHEST = timedelta(days=1)
 """How far an answer's date may be from this machine's clock, ahead or back, and still be the service's own."""
 
@@ -81,7 +84,7 @@ def classify(
     scope: str,
     floor: timedelta,
     now: datetime,
-    api: str = "Query",
+    api: str = QUERY,
 ) -> Answer:
     """Say what an answer means; `api` is what was asked, as a cure names it.
 
@@ -177,8 +180,12 @@ def _cure(status: int, code: str, message: str, scope: str, api: str) -> str:
         return f"check the identity this app signs in with: its token was not accepted for {scope}"
     if status in {401, 403}:
         return f"grant {READER} on {scope}"
-    if "grouping" in text or "dimension" in text:
-        return "change COST_GROUPING (or this scope's `grouping` in COST_SCOPES): the service refuses a dimension"
     if status == 404:  # noqa: PLR2004
         return f"remove {scope} from COST_SCOPES if it is gone; an unsupported offer cannot be read by {api}"
+    if api != QUERY:
+        return (
+            f"{api} does not serve {scope} as asked: see the cause, then this scope's `period` in COST_SCOPES"
+        )
+    if status == BAD_REQUEST and ("grouping" in text or "dimension" in text):
+        return "change COST_GROUPING (or this scope's `grouping` in COST_SCOPES): the service refuses a dimension"
     return f"{api} does not serve {scope} as asked: see the cause, then COST_SCOPES and COST_GROUPING"

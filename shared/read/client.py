@@ -11,7 +11,17 @@ from typing import Protocol, Self
 import httpx
 
 from shared.edge import Call, Clock, Edge
-from shared.read.answers import Answer, Expired, Refused, Transient, classify, date_of, far_off
+from shared.read.answers import (
+    DETAILS,
+    QUERY,
+    Answer,
+    Expired,
+    Refused,
+    Transient,
+    classify,
+    date_of,
+    far_off,
+)
 from shared.read.query import same_host
 
 LARGEST_BODY = 64 * 1024 * 1024
@@ -208,7 +218,7 @@ class CostApi:
         dated = date_of(answered)
         if dated is not None and not far_off(dated, now):
             self._ahead = dated - now
-        api = "usageDetails" if body is None else "Query"
+        api = DETAILS if body is None else QUERY
         return classify(status, answered, content, scope=scope, floor=self._floor, now=now, api=api)
 
     @asynccontextmanager

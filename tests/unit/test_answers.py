@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from shared.read.answers import (
+    DETAILS,
     Answer,
     Expired,
     PageAnswer,
@@ -157,6 +158,43 @@ def test_refusal_is_final_and_says_what_to_do(status: int, code: str, message: s
     assert isinstance(found, Refused)
     assert code in found.cause
     assert found.cure.startswith(cure)
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "cure"),
+    [
+        (
+            400,
+            "Invalid filter: usageStart",
+            "usageDetails does not serve {} as asked: see the cause, then this",
+        ),
+        (
+            400,
+            "the dimension usageStart cannot be filtered",
+            "usageDetails does not serve {} as asked: see the",
+        ),
+        (404, "no such dimension", "remove {} from COST_SCOPES if it is gone"),
+    ],
+)
+def test_refusal_of_usage_details_never_speaks_of_a_grouping_and_names_the_period(
+    status: int, message: str, cure: str
+) -> None:
+    """It has none: what it may not understand are the words for the days."""
+    body = f'{{"error":{{"code":"BadRequest","message":"{message}"}}}}'.encode()
+
+    found = classify(status, {}, body, scope=SCOPE, floor=timedelta(), now=NOW, api=DETAILS)
+
+    assert isinstance(found, Refused)
+    assert found.cure.startswith(cure.format(SCOPE))
+    assert "GROUPING" not in found.cure
+    assert ("`period` in COST_SCOPES" in found.cure) is (status == 400)
+
+
+def test_scope_that_is_gone_is_not_told_to_change_its_grouping() -> None:
+    found = answer(404, "NotFound", "the dimension of this scope is gone")
+
+    assert isinstance(found, Refused)
+    assert found.cure.startswith(f"remove {SCOPE} from COST_SCOPES")
 
 
 def test_redirect_is_refused_and_names_its_target() -> None:
