@@ -17,7 +17,7 @@ from shared.scopes import Scope
 
 WITHOUT_TOTAL = {
     OPEN: "not settled then, so its rows could still be replaced in place",
-    UNREAD: "nothing in the ledger then: it was read later, or had cost nothing so far",
+    UNREAD: "nothing was known of it then: it was read later, or never",
     UNREADABLE: "its files are not what their manifest says",
 }
 """Why a day has no total."""

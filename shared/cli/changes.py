@@ -17,7 +17,7 @@ from shared.scopes import Scope
 
 LEFT_OUT = {
     OPEN: "not settled at the earlier time",
-    UNREAD: "nothing in the ledger at the earlier time",
+    UNREAD: "nothing was known of it at the earlier time",
     UNREADABLE: "its files are not what their manifest says",
 }
 """Why a published day was not compared."""
