@@ -162,8 +162,10 @@ async def _take(
 
 
 def _is_single(piece: Slice, item: PageItem, answered: Answered) -> bool:
-    """Tell whether the page is all of one execution of what was asked."""
-    return item.page == 1 and answered.next_link is None and answered.rows < piece.page_size
+    """Tell whether the page is all of one execution of what was asked, as it was understood."""
+    alone = item.page == 1 and answered.next_link is None and answered.rows < piece.page_size
+    # Rows of other days than asked for: who answers those may have left out some of these.
+    return alone and not answered.records.outside
 
 
 async def _repeated(engine: Engine, piece: Slice, number: int, overlap: Overlap, sums: DaySums) -> Repeated:

@@ -78,6 +78,17 @@ async def test_single_page_below_top_needs_no_control() -> None:
         assert (controls(bench), await kinds(bench, run)) == (0, {"single_page"})
 
 
+async def test_single_page_with_rows_of_other_days_is_compared_with_the_control() -> None:
+    """Who answers other days than were asked for may have left out some of these."""
+    tenant = small_tenant()
+    async with laptop(tenant, COST_PAGE_SIZE=str(rows_of(tenant) + 1)) as bench:
+        bench.fault(out_of_window=2)
+        run = await bench.seed(days=1)
+        await bench.drain()
+
+        assert (controls(bench), await kinds(bench, run)) == (1, {"query"})
+
+
 async def test_page_of_exactly_top_rows_is_compared_with_the_control() -> None:
     """Without a nextLink it may still have been cut."""
     tenant = small_tenant()
