@@ -25,6 +25,10 @@ from shared.storage.errors import Conflict, TooLarge
 from shared.versions import UnreadableError
 
 TOO_LARGE_CURE = "set a smaller COST_PAGE_SIZE, or COST_WINDOW_DAYS if the service pays no heed to it"
+GROUPING_CURE = (
+    "COST_GROUPING (or this scope's `grouping` in COST_SCOPES) asks for {}: "
+    "ask without it if the service has given it up"
+)
 LOOP_CURE = (
     "the service keeps sending rows it has sent before; run again later, or set a shorter COST_WINDOW_DAYS"
 )
@@ -251,6 +255,11 @@ def _unsound(
     return None
 
 
+def _dimension(piece: Slice, column: str) -> str | None:
+    """Give the part of the slice's grouping that a column answers, None where it answers none."""
+    return next((name for name in piece.grouping if column in query.columns_of(name)), None)
+
+
 async def _drifted(
     engine: Engine, piece: Slice, item: PageItem, body: bytes, error: schema.SchemaDriftError
 ) -> None:
@@ -258,4 +267,6 @@ async def _drifted(
     emit(SCHEMA_DRIFT, run=piece.run, slice=piece.name, page=item.page, cause=str(error), kept=kept)
     cause = f"SchemaDrift: {error} (page {item.page})"
     cure = f"look at the payload, kept as {engine.settings.staging_container}/{kept}; nothing of it was published"
+    if isinstance(error, schema.LostColumnError) and (dimension := _dimension(piece, error.column)):
+        cure = f"{GROUPING_CURE.format(dimension)}; or {cure}"
     await ending.end(engine, piece, SliceState.FAILED, cause, cure)

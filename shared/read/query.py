@@ -53,10 +53,12 @@ def body(metric: str, grouping: Sequence[str], first: date, last: date) -> bytes
 
 def columns(grouping: Sequence[str]) -> tuple[str, ...]:
     """Name the text columns that an answer to this grouping must have, currency included."""
-    names: list[str] = []
-    for name in grouping:
-        names.extend((TAG_KEY, TAG_VALUE) if name.startswith(TAG) else (name,))
-    return (*names, CURRENCY)
+    return (*(column for name in grouping for column in columns_of(name)), CURRENCY)
+
+
+def columns_of(name: str) -> tuple[str, ...]:
+    """Name the columns that answer one part of a grouping, a dimension or a tag."""
+    return (TAG_KEY, TAG_VALUE) if name.startswith(TAG) else (name,)
 
 
 def same_host(endpoint: str, url: str) -> str:

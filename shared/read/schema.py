@@ -30,6 +30,14 @@ class SchemaDriftError(Exception):
     """The answer has not the shape that was asked for; the message names column and row."""
 
 
+class LostColumnError(SchemaDriftError):
+    """A column that was asked for is not in the answer."""
+
+    def __init__(self, column: str) -> None:
+        super().__init__(f"column `{column}` is missing")
+        self.column = column
+
+
 class TornBodyError(Exception):
     """The body is no JSON at all: cut off on the way."""
 
@@ -158,7 +166,7 @@ def _names(properties: dict[str, Any]) -> dict[str, int]:
 def _check_declared(declared: list[dict[str, Any]], names: dict[str, int], wanted: Sequence[str]) -> None:
     for name in (*wanted, COST, QUANTITY, DAY):
         if name.lower() not in names:
-            raise SchemaDriftError(f"column `{name}` is missing")
+            raise LostColumnError(name)
         kind = declared[names[name.lower()]].get("type")
         expected = "Number" if name in {COST, QUANTITY, DAY} else "String"
         if kind != expected:

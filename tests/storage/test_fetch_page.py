@@ -337,6 +337,36 @@ async def test_token_that_stays_expired_ends_the_slice() -> None:
         assert bench.running.simulator.journal.requests == 2
 
 
+@pytest.mark.parametrize(
+    ("column", "cure"),
+    [
+        ("Meter", "COST_GROUPING (or this scope's `grouping` in COST_SCOPES) asks for Meter: ask without it"),
+        (
+            "TagValue",
+            "COST_GROUPING (or this scope's `grouping` in COST_SCOPES) asks for tag:env: ask without it",
+        ),
+        ("UsageQuantity", "look at the payload, kept as "),
+    ],
+)
+async def test_lost_column_that_the_grouping_asks_for_has_a_cure_that_names_it(
+    column: str, cure: str
+) -> None:
+    tenant = small_tenant()
+    async with laptop(tenant, COST_GROUPING="ServiceName,ChargeType,Meter,tag:env") as bench:
+
+        def lose(answer: Answer) -> Answer:
+            status, headers, body = answer
+            assert f'"{column}"'.encode() in body
+            return status, headers, body.replace(f'"{column}"'.encode(), b'"other"')
+
+        bench.edge.spoil = lose
+        piece = await bench.slice(await bench.run())
+
+        assert piece.cause == f"SchemaDrift: column `{column}` is missing (page 1)"
+        assert str(piece.cure).startswith(cure)
+        assert "look at the payload" in str(piece.cure)
+
+
 async def test_cursor_too_long_for_a_table_property_is_refused_by_name() -> None:
     tenant = small_tenant()
 
