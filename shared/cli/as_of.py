@@ -7,7 +7,7 @@ from shared.cli import differences
 from shared.cli.arguments import Asked, UsageError
 from shared.cli.instants import instant_text
 from shared.cli.output import DONE, NOT_RECONCILED, amounts, print_json, print_table
-from shared.cli.ranges import demand_past, lookback_at, metrics_of
+from shared.cli.ranges import demand_past, lookback_at, metrics_believed
 from shared.engine import Engine
 from shared.history.as_of import DayAsOf, Totals, over_days
 from shared.history.as_of import as_of as believed
@@ -36,7 +36,7 @@ async def as_of(engine: Engine, asked: Asked, scopes: tuple[Scope, ...]) -> int:
     place = engine.storage.blobs, engine.settings.container
     found = [
         day
-        for metric in metrics_of(engine)
+        for metric in await metrics_believed(engine)
         async for day in believed(place, metric, days, asked.at, engine.settings.settle)
     ]
     if asked.json:

@@ -7,7 +7,7 @@ from shared.cli import differences
 from shared.cli.arguments import Asked, UsageError
 from shared.cli.instants import instant_text
 from shared.cli.output import DONE, NOT_RECONCILED, NOTHING, print_json, print_table
-from shared.cli.ranges import demand_past, metrics_of
+from shared.cli.ranges import demand_past, metrics_believed
 from shared.engine import Engine
 from shared.history.beliefs import OPEN, SETTLED, UNREAD, UNREADABLE
 from shared.history.changes import Changes, Moved, MovedCharge, MovedDay
@@ -33,7 +33,7 @@ async def changes(engine: Engine, asked: Asked, scopes: tuple[Scope, ...]) -> in
         raise UsageError("changes needs --from TIME and --to TIME")
     demand_past(engine, *asked.times)
     place = engine.storage.blobs, engine.settings.container
-    found = await compared(place, metrics_of(engine), asked.times, engine.settings.settle)
+    found = await compared(place, await metrics_believed(engine), asked.times, engine.settings.settle)
     earlier, later = map(instant_text, asked.times)
     if asked.json:
         print_json({"from": earlier, "to": later, **describe(found)})

@@ -9,7 +9,7 @@ from shared.cli.output import DONE, NOT_RECONCILED, NOTHING, amounts, moment, pr
 from shared.cli.ranges import metrics_of, range_of
 from shared.days import Day, Pointer, Publication, ScopeState
 from shared.engine import Engine
-from shared.ledger.manifest import data_as_of
+from shared.ledger.manifest import data_as_of, told
 from shared.normalise.exact import text
 from shared.scopes import Scope
 from shared.view import settled_at
@@ -99,11 +99,7 @@ def _not_reconciled(pointers: list[Pointer], publication: Publication) -> list[d
 
 
 def _scope(pointer: Pointer, disagrees: Mapping[str, str]) -> dict[str, Any]:
-    disagreement = disagrees.get(pointer.scope.lower())
-    state = pointer.state
-    if state is ScopeState.RECONCILED and disagreement is not None:
-        state = ScopeState.DISAGREES
-    cause = disagreement if pointer.attempt is None else pointer.attempt.cause
+    state, cause = told(pointer, disagrees)
     return {"scope": pointer.scope, "state": state.value, "cause": cause}
 
 

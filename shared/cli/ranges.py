@@ -5,6 +5,7 @@ from datetime import date, datetime
 from shared.cli.arguments import Asked, UsageError
 from shared.cli.instants import instant_text
 from shared.engine import Engine
+from shared.ledger.files import metrics_lying
 from shared.plan.windows import lookback
 
 
@@ -21,6 +22,12 @@ def lookback_at(engine: Engine, at: datetime) -> tuple[date, date]:
 def metrics_of(engine: Engine) -> list[str]:
     """Give the metrics that any of the settings' scopes is read for, in the order of their names."""
     return sorted({metric for item in engine.settings.scopes for metric in item.metrics})
+
+
+async def metrics_believed(engine: Engine) -> list[str]:
+    """Give these metrics and every other that was published once: the past knows no settings."""
+    lying = await metrics_lying(engine.storage.blobs, engine.settings.container)
+    return sorted({*metrics_of(engine), *lying})
 
 
 def demand_past(engine: Engine, *times: datetime) -> None:

@@ -124,6 +124,15 @@ async def days_lying(blobs: Blobs, container: str, metric: str) -> list[date]:
     return sorted(days)
 
 
+async def metrics_lying(blobs: Blobs, container: str) -> list[str]:
+    """Give the metrics of which a ledger lies there: one listing."""
+    prefix = LEDGER_DAYS.partition("{}")[0]
+    folder = prefix[: prefix.index("/") + 1]
+    names = await blobs.folders(container, folder)
+    named = (f"{folder}{name}".removeprefix(prefix) for name in names)
+    return sorted(COST_COLUMN.keys() & set(named))
+
+
 def published(found: Mapping[str, str], metric: str, day: date) -> dict[str, str]:
     """Choose what a day's publication may have left: what else lies there is nobody's business but `verify`'s."""
     return {name: etag for name, etag in found.items() if _is_ours(name, metric, day)}

@@ -98,12 +98,8 @@ def alike(owned: Assignment, tolerance: Decimal) -> dict[str, tuple[str, ...]]:
 
 
 def _scope(pointer: Pointer, shadowed: Mapping[str, Decimal], disagrees: Mapping[str, str]) -> dict[str, Any]:
-    reading, attempt = pointer.reading, pointer.attempt
-    disagreement = disagrees.get(pointer.scope.lower())
-    state = pointer.state
-    if state is ScopeState.RECONCILED and disagreement is not None:
-        state = ScopeState.DISAGREES
-    cause = disagreement if attempt is None else attempt.cause
+    reading = pointer.reading
+    state, cause = told(pointer, disagrees)
     entry = {**_blank(pointer.scope), "state": state.value, "cause": cause, "shadowed": _amounts(shadowed)}
     if reading is not None:
         entry |= {
@@ -116,6 +112,15 @@ def _scope(pointer: Pointer, shadowed: Mapping[str, Decimal], disagrees: Mapping
             "control_kind": reading.control_kind,
         }
     return entry
+
+
+def told(pointer: Pointer, disagrees: Mapping[str, str]) -> tuple[ScopeState, str | None]:
+    """Give a scope's state and why it is so: what failed last, and where it disagrees, which may both be so."""
+    attempt, disagreement = pointer.attempt, disagrees.get(pointer.scope.lower())
+    causes = [attempt.cause if attempt is not None else None, disagreement]
+    is_other = pointer.state is ScopeState.RECONCILED and disagreement is not None
+    state = ScopeState.DISAGREES if is_other else pointer.state
+    return state, "; ".join(cause for cause in causes if cause is not None) or None
 
 
 def _blank(path: str) -> dict[str, Any]:

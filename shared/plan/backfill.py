@@ -63,7 +63,7 @@ def planned(run: Run) -> dict[str, str | int]:
 def _asked(engine: Engine, body: bytes) -> tuple[date, date, tuple[Scope, ...]]:
     try:
         said = msgspec.json.decode(body, type=_Request)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"the body cannot be read ({error}): {ALLOWED}") from error
     if said.scopes is not None and not said.scopes:
         raise ValueError(f"`scopes` is empty: {ALLOWED}")

@@ -40,7 +40,9 @@ RECONCILE_CURE = (
     "the next run over these days reads them again; COST_PUBLISH_UNRECONCILED=true publishes them marked so"
 )
 REPEAT_CURE = "two readings must prove each other: set COST_MAX_READINGS to 2 at least"
-VANISHED_CURE = "if the cost is really gone, say `python -m shared run --accept-vanished` for this scope"
+VANISHED_CURE = (
+    "if the cost is really gone, say `python -m shared run --accept-vanished --from {} --to {} --scope {}`"
+)
 
 
 async def close(engine: Engine, piece: Slice, generation: Generation, item: PageItem) -> None:
@@ -273,7 +275,8 @@ async def _vanish(engine: Engine, piece: Slice, gone: list[date]) -> None:
     """
     shown = ", ".join(day.isoformat() for day in gone[:5]) + (", ..." if len(gone) > 5 else "")  # noqa: PLR2004
     cause = f"Vanished: more than half of the cost is gone from {len(gone)} reconciled days ({shown})"
-    await ending.end(engine, piece, SliceState.VANISHED, cause, VANISHED_CURE, days=gone)
+    cure = VANISHED_CURE.format(min(gone), max(gone), piece.scope)
+    await ending.end(engine, piece, SliceState.VANISHED, cause, cure, days=gone)
 
 
 def _proven(pointer: Pointer | None) -> bool:

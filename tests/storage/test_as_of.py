@@ -12,6 +12,7 @@ from shared.cli.arguments import Asked, UsageError
 from shared.cli.as_of import as_of
 from shared.cli.changes import changes
 from shared.edge import Call
+from shared.engine import open_engine
 from shared.history.as_of import DayAsOf
 from shared.ledger.files import daily_path, ledger_path, manifest_path
 from shared.messages import PAGES
@@ -302,6 +303,23 @@ async def test_the_days_of_as_of_are_the_look_back_of_that_time(capsys: pytest.C
             "2026-05-20",
         )
         assert {day["state"] for day in found["days"]} == {"open"}
+
+
+async def test_metric_that_left_the_settings_is_told_of_still(capsys: pytest.CaptureFixture[str]) -> None:
+    tenant = tenant_of(days=1)
+    (day,) = tenant.days
+    async with laptop(tenant, COST_METRICS="ActualCost,AmortizedCost") as bench:
+        await bench.run()
+        at = now(bench)
+        environ = {**bench.environ, "COST_METRICS": "ActualCost"}
+        async with open_engine(environ, edge=bench.edge, clock=bench.clock) as engine:
+            said = Asked(command="as-of", json=True, at=at, days=(day, day))
+            assert await as_of(engine, said, ()) == 0
+            found = json.loads(capsys.readouterr().out)
+            assert [one["metric"] for one in found["days"]] == ["ActualCost", "AmortizedCost"]
+            asked_for = Asked(command="changes", json=True, times=(at, now(bench)))
+            assert await changes(engine, asked_for, ()) == 0
+            assert json.loads(capsys.readouterr().out)["compared"] == 2
 
 
 async def test_owner_that_loses_a_settled_day_and_gets_it_back_rewrites_no_history() -> None:

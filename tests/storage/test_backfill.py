@@ -99,7 +99,9 @@ async def test_request_that_cannot_be_met_is_answered_with_what_is_allowed(
         assert await bench.engine.runs.runs() == []
 
 
-@pytest.mark.parametrize("body", [b"", b"no json", b"\xff\xfe", b"[]", b'{"from": "2026-05-01"'])
+@pytest.mark.parametrize(
+    "body", [b"", b"no json", b"\xff\xfe", b"[]", b'{"from": "2026-05-01"', b'{"from": "\xff"}']
+)
 async def test_request_that_is_no_json_is_answered_with_what_is_allowed(body: bytes) -> None:
     async with laptop(small_tenant()) as bench:
         status, answer = await backfill_request(bench.engine, body)

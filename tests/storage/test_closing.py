@@ -401,7 +401,8 @@ async def test_reading_that_loses_more_than_half_of_a_day_moves_nothing_and_is_c
         assert str(piece.cause).startswith(
             "Vanished: more than half of the cost is gone from 1 reconciled days"
         )
-        assert "--accept-vanished" in str(piece.cure)
+        emptied = tenant.days[1]
+        assert f"--accept-vanished --from {emptied} --to {emptied} --scope {piece.scope}`" in str(piece.cure)
         after = await pointers(bench, piece)
         assert {day: pointer.reading for day, pointer in after.items()} == {
             day: pointer.reading for day, pointer in before.items()
