@@ -58,9 +58,10 @@ async def left_by_publication(
         # A manifest without its publication: that was forgotten, and what it left stands.
         told = manifest_path(standing.metric, standing.day) in standing.listing.etags
         return Left(ledger if told else {name: frame.clear() for name, frame in ledger.items()})
-    left = {**_taken_back(standing, publication, ledger), **aside}
-    is_open = publication.as_of < settled_at(standing.day, engine.settings.settle)
-    return Left(left, whole=not is_open or _is_whole(standing, publication, left, aside))
+    if publication.as_of < settled_at(standing.day, engine.settings.settle):
+        # What was replaced in place is not there to be taken back: the rows that came in its place stand for it.
+        return Left({**ledger, **aside}, whole=_is_whole(standing, publication, ledger, aside))
+    return Left({**_taken_back(standing, publication, ledger), **aside})
 
 
 async def _is_told(engine: Engine, standing: Standing, described: Mapping[str, PublishedFile]) -> bool:
@@ -98,11 +99,13 @@ def _until(frame: pl.DataFrame, at: datetime) -> pl.DataFrame:
 def _is_whole(
     standing: Standing,
     publication: Publication,
-    left: Mapping[str, pl.DataFrame],
+    ledger: Mapping[str, pl.DataFrame],
     aside: Mapping[str, pl.DataFrame],
 ) -> bool:
+    """Whether all that an open day held lies there still, or was put aside."""
     rows = {file.path: file.rows for file in publication.files}
-    return all(
-        name in aside or rows.get(ledger_path(standing.metric, standing.day, name), 0) == len(frame)
-        for name, frame in left.items()
-    )
+    for name, frame in ledger.items():
+        left = frame.filter(pl.col("x_ValidFrom") <= publication.as_of).height
+        if name not in aside and left != rows.get(ledger_path(standing.metric, standing.day, name), 0):
+            return False
+    return True
