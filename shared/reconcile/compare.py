@@ -156,7 +156,7 @@ def _billed(bill: Bill, bills: Sequence[Bill], said: Said, today: date, bounds: 
     covered = {other.currency for other in bills if other.period.overlaps(bill.period)}
     # Where nothing cost anything, or all that did is on bills of its own, nothing cost nothing in this currency.
     elsewhere = bool(costs.keys() - covered) and bill.currency not in costs
-    ledger = totals.get(bill.currency, None if elsewhere else Decimal(0))
+    ledger = totals.get(bill.currency, Decimal(0))
     finding = Finding(
         scope=said.scope,
         period=bill.period,
@@ -170,12 +170,12 @@ def _billed(bill: Bill, bills: Sequence[Bill], said: Said, today: date, bounds: 
     early = _too_early(finding, said, today)
     if early is not None:
         return early
-    if elsewhere and (ledger is None or bounds.exceeded(bill.amount, ledger)):
+    if elsewhere and bounds.exceeded(bill.amount, ledger):
         return _in_another_currency(replace(finding, ledger=None), {bill.currency}, costs)
     if unproven := said.unproven(bill.period):
         cause = f"{len(unproven)} days never agreed with their control totals"
         return replace(finding, state=BillState.ESTIMATED, days=unproven, cause=cause)
-    if ledger is not None and bounds.exceeded(bill.amount, ledger):
+    if bounds.exceeded(bill.amount, ledger):
         if bill.awaited:
             cause = f"there is no bill for it yet of {' and '.join(bill.awaited)}, which had one before"
             return replace(finding, state=BillState.ESTIMATED, cause=cause)

@@ -161,8 +161,9 @@ def test_a_crumb_in_the_bills_currency_does_not_make_the_costs_be_in_it(crumb: s
     assert states(findings) == [("USD", "other_currency"), ("EUR", "other_currency")]
     assert findings[0].cause == "billed in USD, the scope's costs are in EUR"
     assert findings[0].ledger is None
-    # A bill over no more than that agrees with it.
-    assert states(found([bill("0.001")], scope)) == [("USD", "closed"), ("EUR", "estimated")]
+    # A bill over no more than that agrees with it, and where nothing at all is in its currency as well.
+    for costs in (scope, said({"EUR": "10"}, {"EUR": "10"}, {"EUR": "10"})):
+        assert states(found([bill("0.001")], costs)) == [("USD", "closed"), ("EUR", "estimated")]
 
 
 def test_where_all_costs_are_on_bills_of_their_own_another_bill_has_nothing_behind_it() -> None:
