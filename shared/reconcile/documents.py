@@ -170,7 +170,10 @@ def _is_note(one: ListedInvoice) -> bool:
 
 
 def _is_voided(one: ListedInvoice) -> bool:
-    return one.properties.status == _VOID and (one.properties.document_type or _INVOICE) == _INVOICE
+    """Whether a note that counts may take it back: one for support is taken back by what does not count either."""
+    said = one.properties
+    is_invoice = (said.document_type or _INVOICE) == _INVOICE
+    return is_invoice and said.status == _VOID and said.invoice_type != _SUPPORT
 
 
 def _taken_back(one: ListedInvoice) -> str:

@@ -114,6 +114,7 @@ def test_what_counts_and_with_which_sign(documents: list[dict[str, Any]], amount
 
 
 VOIDED = invoice("V", 10, status="Void", billedDocumentId="G1")
+SUPPORT = invoice("S", 10, status="Void", invoiceType="AzureSupport")
 
 
 def credit(name: str, value: object, **said: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
@@ -139,6 +140,8 @@ def credit(name: str, value: object, **said: Any) -> dict[str, Any]:  # noqa: AN
         pytest.param(
             [VOIDED, credit("N", 10, billingProfileId="/b"), invoice()], "90.25", id="of_another_profile"
         ),
+        pytest.param([SUPPORT, credit("N", 4), invoice()], "96.25", id="not_of_support"),
+        pytest.param([SUPPORT, credit("N", 10), invoice()], "90.25", id="not_of_support_of_its_amount"),
     ],
 )
 def test_a_credit_note_that_names_no_invoice_takes_back_the_voided_one_of_its_amount(
