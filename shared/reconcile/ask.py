@@ -105,11 +105,14 @@ def _billed_to_a_profile(engine: Engine, month: Period, documents: Sequence[Docu
     before = [one for one in documents if one.profile is not None and one.period.first <= month.last]
     if not before:
         return None
-    profile = max(before, key=lambda one: one.period).profile
-    cause = f"billed to profile {profile}"
-    if profile in {item.scope.lower_path for item in engine.settings.scopes}:
-        return NoBillsError(BillState.UNREADABLE, cause, "none: that profile's bill is compared")
-    return NoBillsError(BillState.UNREADABLE, cause, "to have it compared, add it to COST_SCOPES")
+    profile = max(before, key=lambda one: one.period).profile or ""
+    listed = {item.scope.lower_path for item in engine.settings.scopes}
+    cure = "to have it compared, add it to COST_SCOPES"
+    if profile in listed:
+        cure = "none: that profile's bill is compared"
+    elif profile.rpartition("/billingprofiles/")[0] in listed:
+        cure = "none: the bill of that profile's account is compared"
+    return NoBillsError(BillState.UNREADABLE, f"billed to profile {profile}", cure)
 
 
 @contextmanager

@@ -269,17 +269,25 @@ async def test_a_subscription_without_invoices_of_its_own_says_who_has_them() ->
         assert "only a pay-as-you-go subscription has invoices of its own" in (finding.cure or "")
 
 
-@pytest.mark.parametrize("listed", [False, True], ids=["alone", "beside_its_profile"])
+@pytest.mark.parametrize("listed", ["alone", "beside_its_profile", "beside_its_account"])
 async def test_a_subscription_that_is_billed_to_a_profile_is_not_compared_with_that_profiles_invoice(
-    told: Callable[[], list[dict[str, Any]]], *, listed: bool
+    told: Callable[[], list[dict[str, Any]]], listed: str
 ) -> None:
     tenant = a_tenant()
     (scope,), profile = first_subscription(tenant), tenant.billing_profiles[0]
-    async with bench_of(tenant, lambda _: (scope, profile)[: 1 + listed]) as bench:
+    beside = {
+        "beside_its_profile": (profile,),
+        "beside_its_account": (profile.split("/billingProfiles/")[0],),
+    }
+    async with bench_of(tenant, lambda _: (scope, *beside.get(listed, ()))) as bench:
         bill(bench, billed_to={scope: profile})
         finding = {one.scope: one for one in await found(bench)}[scope]
         assert (finding.state, finding.cause) == ("unreadable", f"billed to profile {profile.lower()}")
-        assert ("compared" if listed else "add it to COST_SCOPES") in (finding.cure or "")
+        assert finding.cure == {
+            "alone": "to have it compared, add it to COST_SCOPES",
+            "beside_its_profile": "none: that profile's bill is compared",
+            "beside_its_account": "none: the bill of that profile's account is compared",
+        }.get(listed)
         assert told() == []
 
 
