@@ -57,7 +57,8 @@ async def _purge_run(engine: Engine, run: Run, now: datetime) -> None:
     if not run.cleaned and now - run.closed_at > STAGED_FOR:
         await _clean(engine, run, now)
     elif run.cleaned and now - run.closed_at > timedelta(days=engine.settings.registry_days):
-        if await _needed(engine, run):
+        at_last = now - run.closed_at > 2 * timedelta(days=engine.settings.registry_days)
+        if not at_last and await _needed(engine, run):
             # What was published of it is not what lies there any more: who looks into that finds the run's rows.
             return
         removed = await pages.purge(engine.storage.tables, f"{run.id}|")

@@ -51,6 +51,7 @@ def restate(
     *,
     at: datetime,
     settled: bool,
+    keeps_former: bool,
     published_before: bool,
     is_reshaped: Callable[[pl.DataFrame], pl.Series],
 ) -> Restatement:
@@ -60,7 +61,8 @@ def restate(
         prior: the whole partition with the columns of `LEDGER`, current rows and history. History is kept.
         new: all that is believed now of this day and subscription: `PAYLOAD` and x_SourceScope.
         at: the time of the change, not before any time in the partition.
-        settled: former versions stay as history; otherwise rows are replaced in place.
+        settled: what comes or changes now comes late.
+        keeps_former: former versions stay as history; otherwise rows are replaced in place.
         published_before: with `settled`, what comes or changes now is an adjustment.
         is_reshaped: tells of rows, believed ones or the reading's, which of them come in a new grouping or are
             replaced by one. These are never restated into each other and never an adjustment by time.
@@ -94,7 +96,7 @@ def restate(
     counts = _count(kept, gone, came)
     if gone.is_empty() and came.is_empty() and kept["x_SourceScope"].equals(current["x_SourceScope"]):
         return Restatement(prior, counts, changed=False)
-    parts = [history, kept, came, *([gone] if settled else [])]
+    parts = [history, kept, came, *([gone] if keeps_former else [])]
     return Restatement(sort_ledger(pl.concat([part.select(*LEDGER) for part in parts])), counts, changed=True)
 
 

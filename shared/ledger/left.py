@@ -7,7 +7,6 @@ in place: if such a day is settled now, nobody knows any more what was believed 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
 import polars as pl
@@ -17,18 +16,11 @@ from shared.engine import Engine
 from shared.ledger.classify import sort_ledger
 from shared.ledger.columns import LEDGER
 from shared.ledger.files import ledger_path, manifest_path
+from shared.ledger.partitions import Left
 from shared.ledger.published_day import PublishedDay
 from shared.ledger.put_aside import aside_of
 from shared.ledger.standing import Standing
 from shared.view import settled_at
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    """Partitions by subscription; `whole` is false where some of what an open day held was replaced in place."""
-
-    partitions: Mapping[str, pl.DataFrame]
-    whole: bool = True
 
 
 async def left_by_publication(

@@ -31,6 +31,17 @@ Owners = Mapping[Place, set[str]]
 
 
 @dataclass(frozen=True, slots=True)
+class Left:
+    """Partitions by subscription as the last publication left them.
+
+    `whole` is false where some of what an open day held was replaced in place by a publisher that came to no end.
+    """
+
+    partitions: Mapping[str, pl.DataFrame]
+    whole: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Partition:
     """One subscription's partition: as the last publication left it (`prior`) and as it should be.
 
@@ -92,7 +103,7 @@ def _rows_of(frame: pl.DataFrame) -> pl.DataFrame:
 
 def lay_over(
     standing: Standing,
-    left: Mapping[str, pl.DataFrame],
+    left: Left,
     ledger: Mapping[str, pl.DataFrame],
     described: Mapping[str, PublishedFile],
     rows: pl.DataFrame,
@@ -103,7 +114,7 @@ def lay_over(
     """Lay what is believed now (`rows`, owned ones only) over what the last publication left, by partition.
 
     `left` are the partitions as it left them, `ledger` as they lie there and are `described`. One that loses its
-    last current row stays for its history.
+    last current row stays for its history. Of what is not whole no history is kept: it would be a mixture.
     """
     columns = [*PAYLOAD, "x_SourceScope"]
     news = {
@@ -112,13 +123,14 @@ def lay_over(
     }
     nothing, empty = rows.clear().select(columns), pl.DataFrame(schema=LEDGER)
     partitions = []
-    for subscription in sorted(left.keys() | news.keys()):
-        prior, new = left.get(subscription, empty), news.get(subscription, nothing)
+    for subscription in sorted(left.partitions.keys() | news.keys()):
+        prior, new = left.partitions.get(subscription, empty), news.get(subscription, nothing)
         restated = restate(
             prior,
             new,
             at=as_of,
             settled=settled,
+            keeps_former=settled and left.whole,
             published_before=standing.had_reading,
             is_reshaped=_reshaped(standing, subscription, prior, new),
         )

@@ -123,10 +123,7 @@ async def _bring_up_to(engine: Engine, run: Run, files: PublishedFiles, standing
     )
     rows = beliefs.rows.filter(owned.owned)
     beliefs.demand_no_gap(before, rows, [claim.scope for claim in claims])
-    whole = left.whole or not settled
-    partitions = lay_over(
-        standing, left.partitions, ledger, described, rows, as_of=as_of, settled=settled and whole
-    )
+    partitions = lay_over(standing, left, ledger, described, rows, as_of=as_of, settled=settled)
     totals_of_day = _totals_of_day(standing, partitions)
     held = await put_aside(engine, standing, partitions, lasting(standing), as_of)
     written = await write(files, standing, partitions, as_of)
@@ -143,7 +140,7 @@ async def _bring_up_to(engine: Engine, run: Run, files: PublishedFiles, standing
         totals=_totals(totals_of_day),
         published_at=engine.clock(),
         files=tuple(written),
-        known_since=standing.known_since(left.partitions, as_of, whole=whole),
+        known_since=standing.known_since(left.partitions, as_of, whole=left.whole or not settled),
         ended={part.subscription: part.ended for part in partitions if part.ended},
         disagrees=disagreements(owned, engine.settings.control_tolerance),
         alike=_alike(standing, beliefs, owned, engine.settings.control_tolerance),

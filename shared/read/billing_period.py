@@ -62,7 +62,18 @@ def misfit(told: Iterable[BillingPeriod], first: date, last: date) -> tuple[str,
     return f"BillingPeriod: {asked}, the records are of {wrong[0]}", CURE
 
 
+def untold_period(first: date, records: int) -> tuple[str, str]:
+    """Say, as (cause, cure), why nobody knows which days a period has, where so many records came."""
+    if records:
+        return f"which days billing period {period_name(first)} has is told by no record", CURE
+    return f"billing period {period_name(first)} has no record, so none tells its days", EMPTY_CURE
+
+
 CURE = (
     "set this scope's `period` in COST_SCOPES to `filter` or `dates`: a billing period that is no calendar month "
     "does not hold the days of one"
+)
+EMPTY_CURE = (
+    "run again when it has a record, or set this scope's `period` in COST_SCOPES to `filter` or `dates`, whose empty "
+    "answers are about days"
 )

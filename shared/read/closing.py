@@ -20,8 +20,7 @@ from shared.normalise.records import control as read_control
 from shared.plan.windows import Window
 from shared.read import ending, query, schema
 from shared.read.answers import PageAnswer, Refused, Throttled, Transient
-from shared.read.billing_period import CURE as PERIOD_CURE
-from shared.read.billing_period import period_name
+from shared.read.billing_period import untold_period
 from shared.read.comparing import compare, left_out, repeat, variants
 from shared.read.shape import shape_of
 from shared.read.sources import reader_of
@@ -130,8 +129,10 @@ async def _await_repetition(engine: Engine, piece: Slice, generation: Generation
     Unless nothing tells which days the answer is of: the next one would leave out the same.
     """
     if not (reader_of(piece).asks_for_days(piece) or generation.tells_period):
-        untold = f"which days billing period {period_name(piece.reading_first)} has is told by no record"
-        await ending.end(engine, piece, SliceState.FAILED, f"ControlRefused: {cause}; {untold}", PERIOD_CURE)
+        untold, cure = untold_period(
+            piece.reading_first, sum(page.raw_rows for page in generation.pages.values())
+        )
+        await ending.end(engine, piece, SliceState.FAILED, f"ControlRefused: {cause}; {untold}", cure)
         return
     await ending.read_again(
         engine,
@@ -196,9 +197,12 @@ async def _apply(engine: Engine, piece: Slice, generation: Generation, verdict: 
 def _crosses(engine: Engine, piece: Slice, pointer: Pointer | None, reading: Reading) -> bool:
     """Tell whether another run read the day at the same time, and otherwise: then it is read once more.
 
-    The last reading that may be made counts by when it began.
+    The last reading that may be made counts by when it began. So does one in the background, that takes hours for
+    days which others read all the while: where theirs began later, it has nothing to win.
     """
     if piece.reading >= engine.settings.max_readings or pointer is None or pointer.reading is None:
+        return False
+    if piece.background and pointer.reading.agreed and pointer.reading.since > reading.since:
         return False
     return reading.crosses(pointer.reading)
 

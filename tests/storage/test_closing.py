@@ -14,6 +14,7 @@ from shared.edge import Call
 from shared.engine import open_engine
 from shared.messages import PAGES
 from shared.normalise.exact import total
+from shared.plan.backfill import backfill
 from shared.read import ending
 from shared.read.comparing import agrees
 from shared.read.fetch_page import fetch_page
@@ -354,6 +355,31 @@ async def test_day_that_another_run_read_at_the_same_time_and_otherwise_is_read_
         )
         # JSON numbers are doubles, so the corrected amount has fewer digits than it had.
         assert abs(found - said - 1) < Decimal("1e-9")
+
+
+async def test_background_reading_that_another_crossed_later_is_not_made_again() -> None:
+    """It takes hours for days that the timer reads all the while: made again, it would be crossed again."""
+    tenant = Tenant(4, subscriptions=2, days=1, rows_per_day=12)
+    scopes = {"COST_SCOPES": tenant.management_group, "COST_PAGE_SIZE": "8"}
+    async with laptop(tenant, **scopes) as bench:
+        slow = await backfill(bench.engine, tenant.days[0], tenant.days[0])
+        (first,) = await bench.take(PAGES)
+        await fetch_page(bench.engine, first)
+        (second,) = await bench.take(PAGES)
+        awake, environ = bench.engine, {**bench.environ, "COST_PAGE_SIZE": "5000"}
+        bench.clock.ahead += timedelta(minutes=10)
+        async with open_engine(environ, edge=bench.edge, clock=bench.clock) as bench.engine:
+            assert (await bench.run()).status is RunStatus.COMPLETE
+        bench.engine = awake
+        bench.clock.ahead += timedelta(minutes=10)
+        bench.edge.spoil = corrected_in_the_last_page
+
+        await bench.engine.storage.queues.send(PAGES, second)
+        await bench.drain()
+
+        piece = await bench.slice(slow)
+        assert (piece.state, piece.reading) == (SliceState.RECONCILED, 1)
+        assert await bench.totals() == truth_of(tenant)
 
 
 def corrected_in_the_last_page(answer: Answer) -> Answer:

@@ -145,6 +145,7 @@ async def test_day_that_was_left_half_written_while_it_was_open_is_unknown_until
         await half_publish(bench)
 
         # WHEN it is published the next time, it is settled
+        before = await bench.ledger(METRIC, day)
         bench.clock.ahead += timedelta(hours=12)
         restate(tenant, 4, [day])
         await bench.run()
@@ -153,6 +154,7 @@ async def test_day_that_was_left_half_written_while_it_was_open_is_unknown_until
         assert amounts(await asked(bench, now(bench))) == costs(truth_of(tenant))
         rows = await bench.ledger(METRIC, day)
         assert rows["x_ValidTo"].null_count() == len(rows)
+        assert rows["x_IsAdjustment"].sum() > before["x_IsAdjustment"].sum()
 
         # AND from then on its history is kept
         at, believed = now(bench), costs(truth_of(tenant))

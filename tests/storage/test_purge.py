@@ -108,6 +108,21 @@ async def test_run_that_a_pointer_still_needs_is_not_forgotten() -> None:
         assert await bench.engine.runs.run(run.id) is None
 
 
+async def test_run_that_a_pointer_still_needs_is_forgotten_after_twice_the_retention() -> None:
+    """What nobody has published anew by then, a restored or moved file, keeps no registry for ever."""
+    async with laptop(small_tenant(), COST_SETTLE_HOURS="8760") as bench:
+        run = await bench.run()
+        bench.clock.ahead += A_WEEK
+        await purge(bench.engine)
+        await written_over(bench)
+        bench.clock.ahead += 2 * RETENTION
+
+        await purge(bench.engine)
+
+        assert await bench.engine.runs.run(run.id) is None
+        assert await hashes(bench) == 0
+
+
 async def written_over(bench: Laptop) -> None:
     """Put a ledger file once more: its ETag is another than the publication's."""
     (path, *_) = await bench.etags("ledger/")

@@ -187,6 +187,20 @@ async def test_equal_readings_prove_a_billing_period_only_if_its_records_tell_it
         assert await bench.totals() == (details_truth_of(tenant) if told else {})
 
 
+async def test_billing_period_without_a_record_says_so_where_query_gives_no_control() -> None:
+    tenant = small_tenant()
+    for day in tenant.days:
+        tenant.put(day, tenant.subscriptions[0], [])
+    async with laptop(tenant, **by_billing_period(tenant, 20)) as bench:
+        bench.fault(refuse={tenant.subscription_scopes[0]: "UnsupportedOffer"})
+
+        run = await bench.run()
+
+        piece = await bench.slice(run)
+        assert "billing period 202605 has no record" in str(piece.cause)
+        assert "run again when it has a record" in str(piece.cure)
+
+
 async def test_twins_that_a_page_border_parts_are_both_published() -> None:
     """The second comes where an overlap would: the control says that it is none."""
     tenant = small_tenant()

@@ -58,6 +58,7 @@ def lay(
         reading(*records),
         at=at,
         settled=settled,
+        keeps_former=settled,
         published_before=published_before,
         is_reshaped=lambda rows: rows["x_SourceScope"].is_in(list(reshaped)),
     )
@@ -273,6 +274,7 @@ def test_a_changed_attribute_is_a_restatement() -> None:
         filled,
         at=LATER,
         settled=True,
+        keeps_former=True,
         published_before=True,
         is_reshaped=lambda rows: rows["x_SourceScope"].is_in([]),
     )
