@@ -27,7 +27,6 @@ from shared.reconcile.documents import (
     Document,
     ListedInvoice,
     ListMovedError,
-    NoPreTaxAmountError,
     UnclearCreditError,
     counting,
     once,
@@ -129,10 +128,6 @@ def _named() -> Iterator[None]:
     except ListMovedError as error:
         cause = f"ListMoved: {error} was listed twice, with other content"
         raise NoBillsError(BillState.UNKNOWN, cause, "`reconcile` again; report it if it stays") from error
-    except NoPreTaxAmountError as error:
-        cause = f"{error} says neither subTotal nor billedAmount and taxAmount in one currency"
-        cure = "what it comes to before tax stands on the invoice: compare by hand"
-        raise NoBillsError(BillState.UNREADABLE, cause, cure) from error
     except UnclearCreditError as error:
         cure = "nobody can tell from the outside whether it counts: compare by hand"
         raise NoBillsError(BillState.UNKNOWN, f"UnclearCredit: {error}", cure) from error

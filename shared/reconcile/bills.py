@@ -22,7 +22,8 @@ class OverlappingPeriodsError(Exception):
 class Bill:
     """All that was billed for a period in one currency, before tax; `issued` is the latest document's day.
 
-    `awaited` are the billing profiles whose bill over the period is still to come.
+    Of a bill `with_tax`, some document does not say how much of it is tax. `awaited` are the billing profiles whose
+    bill over the period is still to come.
     """
 
     period: Period
@@ -31,6 +32,7 @@ class Bill:
     documents: tuple[str, ...]
     issued: date | None
     awaited: tuple[str, ...] = ()
+    with_tax: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,6 @@ def bills(documents: Iterable[Document], month: Period, today: date) -> Billed:
         today: the day on which this is asked.
 
     Raises:
-        NoPreTaxAmountError: a document of these periods does not say what it comes to before tax.
         UnclearCreditError: nobody can tell whether a credit note of these periods counts.
         OverlappingPeriodsError: one of these periods shares some days with another of its currency, and neither
             holds the other.
@@ -105,6 +106,7 @@ def _bill(period: Period, currency: str, of_currency: Sequence[Document], today:
         amount=total(document.amount for document in documents),
         documents=tuple(sorted(document.name for document in documents)),
         issued=max((document.issued for document in documents if document.issued is not None), default=None),
+        with_tax=any(document.with_tax for document in documents),
         awaited=_awaited(period, of_currency) if today <= period.last + _STILL_TO_COME else (),
     )
 

@@ -27,7 +27,8 @@ class BillState(StrEnum):
     MISMATCHED       they differ, by more than the tolerance and the floor
     OTHER_CURRENCY   the bill is in a currency that the scope's costs are not in
     MISSING          the ledger has no reading of some of the days
-    UNREADABLE       this identity may not read the bills, or there are none of this scope's own
+    UNREADABLE       this identity may not read the bills, there are none of this scope's own, or tax may be all
+                     by which one is larger than the ledger
     UNKNOWN          nobody could tell: the service did not answer, or not as documented
     """
 
@@ -179,6 +180,10 @@ def _billed(bill: Bill, bills: Sequence[Bill], said: Said, today: date, bounds: 
         if bill.awaited:
             cause = f"there is no bill for it yet of {' and '.join(bill.awaited)}, which had one before"
             return replace(finding, state=BillState.ESTIMATED, cause=cause)
+        if bill.with_tax and (0 < ledger < bill.amount or bill.amount < ledger < 0):
+            cause = "the bill says neither what it comes to before tax nor how much of it is tax"
+            cure = "that may be the difference, it stands on the invoice: compare by hand"
+            return replace(finding, state=BillState.UNREADABLE, cause=cause, cure=cure)
         return replace(finding, state=BillState.MISMATCHED)
     return finding
 

@@ -41,10 +41,6 @@ class ListMovedError(Exception):
     """A document is listed twice with other content: the list changed while it was read; the message names it."""
 
 
-class NoPreTaxAmountError(Exception):
-    """A document does not say what it comes to before tax; the message names it."""
-
-
 class UnclearCreditError(Exception):
     """Nobody can tell whether a credit note takes back a voided invoice; the message names both."""
 
@@ -52,6 +48,8 @@ class UnclearCreditError(Exception):
 @dataclass(frozen=True, slots=True)
 class Document:
     """One invoice or credit note that counts. `amount` is before tax, negative for a credit.
+
+    Of one `with_tax` it is all that was billed: the document tells no amount before tax, and not how much is tax.
 
     `profile` is the path of the billing profile that it was billed to, in lower case, None where it names none.
     `unclear` says why its amount cannot be told, which is 0 then.
@@ -63,6 +61,7 @@ class Document:
     amount: Decimal
     issued: date | None
     profile: str | None = None
+    with_tax: bool = False
     unclear: Exception | None = None
 
 
@@ -227,8 +226,8 @@ def _counts(one: ListedInvoice, valid: set[str]) -> bool:
 
 def _document(one: ListedInvoice) -> Document:
     said = one.properties
-    currency, amount = _before_tax(one)
-    if said.document_type == _CREDIT_NOTE and amount is not None:
+    currency, amount, with_tax = _before_tax(one)
+    if said.document_type == _CREDIT_NOTE:
         # Written with either sign: a credit note never charges.
         amount = -abs(amount)
     first, last = _day(one, said.invoice_period_start_date), _day(one, said.invoice_period_end_date)
@@ -238,29 +237,31 @@ def _document(one: ListedInvoice) -> Document:
         one.name,
         Period(first, last),
         currency,
-        amount or Decimal(0),
+        amount,
         issued=None if said.invoice_date is None else _day(one, said.invoice_date),
         profile=(said.billing_profile_id or "").lower() or None,
-        unclear=None if amount is not None else NoPreTaxAmountError(one.name),
+        with_tax=with_tax,
     )
 
 
-def _before_tax(one: ListedInvoice) -> tuple[str, Decimal | None]:
-    """Give a document's currency and what it comes to before tax, None where it doesn't say.
+def _before_tax(one: ListedInvoice) -> tuple[str, Decimal, bool]:
+    """Give a document's currency, what it comes to before tax, and whether that is with tax for want of better.
 
     Raises:
         BillDriftError: there is no amount at all, or one that cannot be read.
     """
     said = one.properties
     if said.sub_total is not None:
-        return _currency(one.name, said.sub_total.currency), _money(one.name, said.sub_total.value)
+        return _currency(one.name, said.sub_total.currency), _money(one.name, said.sub_total.value), False
     if said.billed_amount is None:
         raise BillDriftError(f"{one.name} has neither subTotal nor billedAmount")
-    currency = _currency(one.name, said.billed_amount.currency)
+    currency, billed = (
+        _currency(one.name, said.billed_amount.currency),
+        _money(one.name, said.billed_amount.value),
+    )
     if said.tax_amount is None or _currency(one.name, said.tax_amount.currency) != currency:
-        return currency, None
-    tax = _money(one.name, said.tax_amount.value)
-    return currency, minus(_money(one.name, said.billed_amount.value), tax)
+        return currency, billed, True
+    return currency, minus(billed, _money(one.name, said.tax_amount.value)), False
 
 
 def _money(name: str, amount: Decimal) -> Decimal:

@@ -142,6 +142,28 @@ def test_a_bill_of_which_a_profile_is_awaited_is_estimated_unless_it_agrees_as_i
         assert ("/b" in (finding.cause or "")) == (state == "estimated")
 
 
+@pytest.mark.parametrize(
+    ("billed", "ledger", "state"),
+    [
+        ("119", "100", BillState.UNREADABLE),
+        ("100", "119", BillState.MISMATCHED),
+        ("100.01", "100", BillState.CLOSED),
+        ("-119", "-100", BillState.UNREADABLE),
+        ("119", "-100", BillState.MISMATCHED),
+        ("119", "0", BillState.MISMATCHED),
+    ],
+)
+def test_a_bill_with_tax_is_a_mismatch_only_where_tax_cannot_be_the_difference(
+    billed: str, ledger: str, state: BillState
+) -> None:
+    untold = replace(bill(billed), with_tax=True)
+
+    (finding,) = found([untold], said({"USD": ledger}, {}, {}))
+
+    assert finding.state is state
+    assert (finding.cure is not None) == (state is BillState.UNREADABLE)
+
+
 def test_an_older_reading_that_agreed_is_compared_though_the_last_attempt_failed() -> None:
     assert states(found([bill("99")], said(EVEN, EVEN, EVEN, failed=True))) == [("USD", "mismatched")]
 
