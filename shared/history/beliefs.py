@@ -25,6 +25,7 @@ from shared.normalise.decimals import money_sum
 from shared.normalise.exact import plus
 from shared.plan.windows import windows
 from shared.storage.blobs import Blobs
+from shared.together import together
 from shared.view import settled_at
 
 AT_ONCE: Final = 8
@@ -142,12 +143,7 @@ async def _read(where: PublishedDay, times: Sequence[datetime], manifest: Manife
         for file in manifest.files
         if (subscription := subscription_of(file.path, where.metric, where.day)) is not None
     ]
-    said: list[_Said] = []
-    # All come to their end; then the first error is raised as it is, not in a group that hides its name.
-    for end in await asyncio.gather(*ledger, return_exceptions=True):
-        if isinstance(end, BaseException):
-            raise end
-        said.append(end)
+    said = await together(ledger)
     return Beliefs(
         where.metric,
         where.day,

@@ -53,7 +53,8 @@ async def left_by_publication(
     if publication.as_of < settled_at(standing.day, engine.settings.settle):
         # What was replaced in place is not there to be taken back: the rows that came in its place stand for it.
         return Left({**ledger, **aside}, whole=_is_whole(standing, publication, ledger, aside))
-    return Left({**_taken_back(standing, publication, ledger), **aside})
+    taken_back = {name: _until(frame, publication.as_of) for name, frame in ledger.items()}
+    return Left({**taken_back, **aside})
 
 
 async def _is_told(engine: Engine, standing: Standing, described: Mapping[str, PublishedFile]) -> bool:
@@ -66,20 +67,8 @@ async def _is_told(engine: Engine, standing: Standing, described: Mapping[str, P
     return told == {file.path: file.sha256 for file in described.values()}
 
 
-def _taken_back(
-    standing: Standing, publication: Publication, ledger: Mapping[str, pl.DataFrame]
-) -> dict[str, pl.DataFrame]:
-    etags = {file.path: file.etag for file in publication.files}
-    left = {}
-    for name, frame in ledger.items():
-        path = ledger_path(standing.metric, standing.day, name)
-        is_left = etags.get(path) == standing.listing.etags[path]
-        left[name] = frame if is_left else _until(frame, publication.as_of)
-    return left
-
-
 def _until(frame: pl.DataFrame, at: datetime) -> pl.DataFrame:
-    """Take back what came and went later."""
+    """Take back what came and went later; where nothing did, the very frame is given."""
     went = pl.col("x_ValidTo") > at
     rows = frame.filter(pl.col("x_ValidFrom") <= at).with_columns(
         x_ValidTo=pl.when(went).then(None).otherwise("x_ValidTo"),

@@ -6,7 +6,6 @@ or take away more than half of it, moves nothing at all; whether it would is ask
 has, so also of one that another run moved while this one was closing.
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
@@ -31,6 +30,7 @@ from shared.registry.generations import Generation
 from shared.registry.pages import DayVerdict, Page, Verdict
 from shared.runs import Slice, SliceState, registry_partition
 from shared.storage.errors import Conflict
+from shared.together import together
 
 CONTROL_PAGE = 5000
 ROUNDS = 5
@@ -236,19 +236,13 @@ async def _move(
         # That cost is gone was confirmed of the pointer that was asked about, of no other.
         return moves(pointer, reading) and not _vanishes(piece, pointer, reading)
 
-    ends = await asyncio.gather(
-        *(
+    return all(
+        await together(
             engine.days.move(known.get(day) or ending.blank_pointer(piece, day), reading, gives_way)
             for day, reading in readings.items()
             if moves(known.get(day), reading)
-        ),
-        return_exceptions=True,
+        )
     )
-    # All come to their end; then the first error is raised as it is, not in a group that hides its name.
-    for end in ends:
-        if isinstance(end, BaseException):
-            raise end
-    return all(ends)
 
 
 async def _go_on(engine: Engine, piece: Slice, verdict: Verdict, crossed: Sequence[date]) -> None:

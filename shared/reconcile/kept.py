@@ -5,7 +5,6 @@ of scopes that lie below it, and the usage that others own and that it sees to t
 `alike`).
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -24,6 +23,7 @@ from shared.normalise.decimals import money_sum
 from shared.reconcile.compare import Finding
 from shared.scopes import Scope
 from shared.storage.errors import Conflict
+from shared.together import together
 from shared.versions import UnreadableError, tell
 
 METRIC = "ActualCost"
@@ -82,9 +82,7 @@ async def read_kept(
             if len(so_far) == len(partitions[day]):
                 found[day] = [part for part in came.pop(day) if part is not None]
 
-    for end in await asyncio.gather(*(work() for _ in range(AT_ONCE)), return_exceptions=True):
-        if isinstance(end, BaseException):
-            raise end
+    await together(work() for _ in range(AT_ONCE))
 
 
 async def _read(files: PublishedFiles, listing: Listing, path: str) -> pl.DataFrame | None:

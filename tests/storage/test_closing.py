@@ -336,16 +336,7 @@ async def test_day_that_another_run_read_at_the_same_time_and_otherwise_is_read_
     scopes = {"COST_SCOPES": tenant.management_group, "COST_PAGE_SIZE": "8"}
     async with laptop(tenant, **scopes) as bench:
         slow, second = await bench.work_up_to(2)
-        awake, environ = bench.engine, {**bench.environ, "COST_PAGE_SIZE": "5000"}
-        bench.clock.ahead += timedelta(minutes=10)
-        async with open_engine(environ, edge=bench.edge, clock=bench.clock) as bench.engine:
-            assert (await bench.run()).status is RunStatus.COMPLETE
-        bench.engine = awake
-        bench.clock.ahead += timedelta(minutes=10)
-        bench.edge.spoil = corrected_in_the_last_page
-
-        await bench.engine.storage.queues.send(PAGES, second)
-        await bench.drain()
+        await be_crossed(bench, second)
 
         # THEN nobody can tell which is newer, so it is read again, and the correction is there
         piece = await bench.slice(slow)
@@ -366,20 +357,24 @@ async def test_background_reading_that_another_crossed_later_is_not_made_again()
         (first,) = await bench.take(PAGES)
         await fetch_page(bench.engine, first)
         (second,) = await bench.take(PAGES)
-        awake, environ = bench.engine, {**bench.environ, "COST_PAGE_SIZE": "5000"}
-        bench.clock.ahead += timedelta(minutes=10)
-        async with open_engine(environ, edge=bench.edge, clock=bench.clock) as bench.engine:
-            assert (await bench.run()).status is RunStatus.COMPLETE
-        bench.engine = awake
-        bench.clock.ahead += timedelta(minutes=10)
-        bench.edge.spoil = corrected_in_the_last_page
-
-        await bench.engine.storage.queues.send(PAGES, second)
-        await bench.drain()
+        await be_crossed(bench, second)
 
         piece = await bench.slice(slow)
         assert (piece.state, piece.reading) == (SliceState.RECONCILED, 1)
         assert await bench.totals() == truth_of(tenant)
+
+
+async def be_crossed(bench: Laptop, second: bytes) -> None:
+    """Let another run read the day in one answer, correct its last page, and go on with the second page."""
+    awake, environ = bench.engine, {**bench.environ, "COST_PAGE_SIZE": "5000"}
+    bench.clock.ahead += timedelta(minutes=10)
+    async with open_engine(environ, edge=bench.edge, clock=bench.clock) as bench.engine:
+        assert (await bench.run()).status is RunStatus.COMPLETE
+    bench.engine = awake
+    bench.clock.ahead += timedelta(minutes=10)
+    bench.edge.spoil = corrected_in_the_last_page
+    await bench.engine.storage.queues.send(PAGES, second)
+    await bench.drain()
 
 
 def corrected_in_the_last_page(answer: Answer) -> Answer:

@@ -200,18 +200,22 @@ async def test_what_a_publisher_put_aside_outlasts_the_purge_until_the_day_is_pu
         assert await aside(bench) == []
 
 
+async def publish_without_what_was_put_aside(bench: Laptop, day: bytes) -> None:
+    """Let a publisher die half-way, remove what it put aside, and publish the day."""
+    await die_half_way(bench, day)
+    for name in await aside(bench):
+        await bench.engine.storage.blobs.delete("cost-staging", name)
+    await publish_day(bench.engine, day)
+    await bench.drain(RUNS)
+
+
 async def test_open_day_whose_rows_put_aside_are_gone_fails_by_name_until_its_scope_is_read_again() -> None:
     """Of a settled day the rows that went are still there, as history; of an open one they were replaced."""
     tenant = Tenant(6, subscriptions=2, days=1, rows_per_day=30)
     async with taking_over(tenant, COST_SETTLE_HOURS="8760") as (bench, run, (day,)):
         before = await bench.totals()
-        await die_half_way(bench, day)
-        for name in await aside(bench):
-            await bench.engine.storage.blobs.delete("cost-staging", name)
+        await publish_without_what_was_put_aside(bench, day)
 
-        await publish_day(bench.engine, day)
-
-        await bench.drain(RUNS)
         (failure,) = ((await bench.closed(run)).summary or {})["failures"]
         assert failure["cause"].startswith("StagedPageMissingError")
         environ = {
@@ -227,13 +231,8 @@ async def test_settled_day_is_begun_again_from_its_own_history_where_what_was_pu
     tenant = Tenant(6, subscriptions=2, days=1, rows_per_day=30)
     async with taking_over(tenant) as (bench, run, (day,)):
         before = await bench.totals()
-        await die_half_way(bench, day)
-        for name in await aside(bench):
-            await bench.engine.storage.blobs.delete("cost-staging", name)
+        await publish_without_what_was_put_aside(bench, day)
 
-        await publish_day(bench.engine, day)
-
-        await bench.drain(RUNS)
         assert (await bench.closed(run)).status is RunStatus.COMPLETE
         assert await bench.totals() == before
 
