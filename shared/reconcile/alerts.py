@@ -36,6 +36,14 @@ CURE: Final = "restore it, or remove it: the mismatch is then told once more"
 EXPLAINED_FOR: Final = timedelta(seconds=5)
 """How long a mismatch is explained at least."""
 
+_DIED_OVER: Final = timedelta(hours=1)
+"""After how long a mismatch whose run is seeded, and of which nobody told, has outlived its finder."""
+
+_ONE_FIND: Final = timedelta(hours=1)
+"""Within which mismatches of one scope and period, in several currencies, are read again by one run."""
+
+UNEXPLAINED: Final = "who found it died before it was explained; `reconcile` explains it"
+
 _SHARE: Final = 4
 _KEY: Final = ("scope_key", "currency", "first", "last")
 
@@ -63,6 +71,10 @@ class Alert:
     told: bool = False
     earlier: Mapping[Decimal, str] = field(default_factory=dict)
     etag: str | None = None
+
+    def outlived_its_finder(self, now: datetime) -> bool:
+        """Whether a process seeded its run and died before it told of it: over the explanation, most likely."""
+        return self.seeded and not self.told and now - self.seen_at >= _DIED_OVER
 
 
 def alert_row(alert: Alert) -> Row:
@@ -141,7 +153,8 @@ async def tell_once(
     The event comes again where the bill's or the ledger's total is another one; the period is read again once for
     each total of the bill, where none of `rereads` does so. Gives the finding with the run that reads it again and
     with what may explain it. That is looked for once the run is seeded and written down as such, because it reads
-    much; it ends in time and, whatever breaks it, the event goes out with what is known by then.
+    much; it ends in time and, whatever breaks it, the event goes out with what is known by then. Where it broke
+    the process itself, the next one tells first.
     """
     try:
         alert = await _claim(engine, finding, billed, ledger, rereads)
@@ -149,6 +162,9 @@ async def tell_once(
         # Nobody knows what was told already, and the row is not written over.
         tell(error)
         return replace(finding, cause=error.cause, cure=error.cure)
+    if alert is not None and alert.outlived_its_finder(engine.clock()):
+        _emit(replace(finding, partial=UNEXPLAINED), billed, ledger, alert.run)
+        alert = await _marked(engine, replace(alert, told=True))
     if alert is not None and not (alert.told or alert.seeded):
         await _read_again(engine, alert)
         rereads[finding.scope, finding.period] = alert.run
@@ -234,10 +250,26 @@ async def _claim(
             if known := earlier.pop(billed, None):
                 alert = replace(alert, run=known, seeded=False)
         alert = replace(alert, earlier=earlier, etag=standing.etag)
+    elif shared is None and (sibling := await _of_same_find(engine, alert)):
+        alert = replace(alert, run=sibling.run, seeded=sibling.seeded)
     try:
         return await _save(engine, alert)
     except Conflict:
         return None
+
+
+async def _of_same_find(engine: Engine, alert: Alert) -> Alert | None:
+    """Give the mismatch in another currency that a process which died found of this period a moment ago."""
+    keys = f"{alert.scope_key}|"
+    rows = await engine.storage.tables.query(
+        TABLE,
+        f"PartitionKey eq {quoted(INVOICES)} and RowKey ge {quoted(keys)} and RowKey lt {quoted(keys + '~')}",
+    )
+    for one in readable(rows, read_alert, tell):
+        same = (one.first, one.last) == (alert.first, alert.last)
+        if same and one.run_for == one.billed and alert.seen_at - one.seen_at < _ONE_FIND:
+            return one
+    return None
 
 
 async def _save(engine: Engine, alert: Alert) -> Alert:

@@ -6,7 +6,7 @@
 
 Nothing else has a bill. A list of invoices is asked for once, however many months are compared, a balance month by
 month. Unlike the reading of costs this is worked in one go, once a month: a request waits for its place at the quota
-gate here, until a time that the caller sets.
+gate here, until a time that the caller sets, and no answer is waited for beyond it.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from shared.engine import Engine
 from shared.events import RETRIED, THROTTLED, emit
 from shared.quota.gate import Turn
+from shared.read.answers import Answer as Answered
 from shared.read.answers import PageAnswer, Refused, Throttled, Transient
 from shared.read.ending import pause
 from shared.read.query import ForeignLinkError
@@ -66,7 +67,7 @@ Answer = Billed | NoBillsError
 async def ask(
     engine: Engine, scope: Scope, months: Sequence[Period], until: datetime
 ) -> dict[Period, Answer]:
-    """Give the bills of a scope by the months in which their periods end; no request goes out after `until`.
+    """Give the bills of a scope by the months in which their periods end; none is waited for after `until`.
 
     An enrollment is asked month by month, any other scope once for all of them.
     """
@@ -197,7 +198,7 @@ async def _get(engine: Engine, scope: Scope, url: str, until: datetime) -> bytes
     attempt = 0
     while True:
         await _take_turn(engine, scope, until)
-        match await engine.api.get(url, scope.path):
+        match await _answered(engine, scope, url, until):
             case PageAnswer(body):
                 return body
             case Throttled(wait):
@@ -214,6 +215,15 @@ async def _get(engine: Engine, scope: Scope, url: str, until: datetime) -> bytes
                 emit(RETRIED, scope=scope.path, attempt=attempt, cause=said)
                 wait = max(pause(engine, attempt - 1), answer.wait or timedelta())
                 await _wait(engine, engine.clock() + wait, until)
+
+
+async def _answered(engine: Engine, scope: Scope, url: str, until: datetime) -> Answered:
+    try:
+        async with asyncio.timeout((until - engine.clock()).total_seconds()):
+            return await engine.api.get(url, scope.path)
+    except TimeoutError:
+        cause = f"NoAnswer: the service had not answered by {until:%Y-%m-%dT%H:%M:%SZ}"
+        raise NoBillsError(BillState.UNKNOWN, cause, "`reconcile` again later") from None
 
 
 def _no_bills(scope: Scope, refused: Refused) -> NoBillsError:

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from shared.normalise.exact import total
 from shared.reconcile.documents import Document
-from shared.reconcile.periods import Period
+from shared.reconcile.periods import Period, month_before, month_of
 
 _STILL_TO_COME = timedelta(days=45)
 """How long after a day the bill over the period around it may still come: a month, and two weeks to issue it. A
@@ -112,10 +112,12 @@ def _bill(period: Period, currency: str, of_currency: Sequence[Document], today:
 
 
 def _awaited(period: Period, documents: Sequence[Document]) -> tuple[str, ...]:
-    """Name the profiles that billed an earlier period in this currency, and not this one."""
-    before = {
-        one.profile for one in documents if one.period.last < period.first and not _is_a_day(one.period)
-    }
+    """Name the profiles that billed the month before in this currency, and not this period.
+
+    How far back the documents reach hangs on which other months are compared; what is awaited must not.
+    """
+    earlier = month_before(month_of(period.first))
+    before = {one.profile for one in documents if one.period.overlaps(earlier) and not _is_a_day(one.period)}
     billed = {one.profile for one in documents if one.period == period}
     return tuple(sorted(profile for profile in before - billed if profile is not None))
 

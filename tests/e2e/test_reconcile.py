@@ -317,50 +317,6 @@ async def test_a_link_to_another_host_gets_no_token_and_the_scope_is_unknown() -
         assert len(bench.edge.made("api")) == 1
 
 
-async def test_a_throttle_is_waited_for_and_a_stumble_tried_again() -> None:
-    tenant = a_tenant(days=1)
-    async with bench_of(tenant, read=False) as bench:
-        bench.fault(throttle_rate=1, throttles_in_a_row=2, hint_seconds=0.05)
-        bench.edge.befall("api get", Fate.FAILS)
-        (finding,) = await found(bench)
-        assert finding.state == "missing"
-        assert len(bench.edge.made("api get")) == 4
-
-
-async def test_what_has_no_place_at_the_gate_in_time_is_unknown_and_not_asked() -> None:
-    tenant = a_tenant(days=1)
-    async with bench_of(
-        tenant, lambda tenant: tenant.subscription_scopes, read=False, COST_QUOTA_TENANT="1/1h"
-    ) as bench:
-        findings = await found(bench)
-        unasked, asked = sorted(findings, key=lambda finding: finding.state, reverse=True)
-        assert (asked.state, unasked.state) == ("missing", "unknown")
-        assert (unasked.cause or "").startswith("QuotaExhausted")
-        assert len(bench.edge.made("api")) == 1
-        # What was not asked keeps no place from whoever reads costs.
-        turn = await bench.engine.gate.take("elsewhere", bench.clock())
-        assert turn.place < bench.clock() + timedelta(hours=1.5)
-
-
-async def test_a_tight_quota_keeps_no_scope_from_its_turn_for_ever() -> None:
-    """GIVEN a quota of two requests WHEN three months go by THEN the profile, listed last, is compared each time,
-    and each subscription once at least; what is found comes in the order of the settings.
-    """
-    tenant = a_tenant(days=1)
-    scopes = (*tenant.subscription_scopes, tenant.billing_profiles[0])
-    async with bench_of(tenant, lambda _: scopes, read=False, COST_QUOTA_TENANT="2/1h") as bench:
-        compared = set()
-        for _ in range(3):
-            findings = await found(bench)
-            assert [finding.scope for finding in findings] == list(scopes)
-            asked = {finding.scope for finding in findings if finding.state != "unknown"}
-            assert scopes[-1] in asked
-            assert len(asked) == 2
-            compared |= asked
-            bench.clock.ahead += timedelta(days=31)
-        assert compared == set(scopes)
-
-
 async def test_a_mismatch_is_told_once_for_the_same_totals(
     told: Callable[[], list[dict[str, Any]]],
 ) -> None:
@@ -426,6 +382,22 @@ async def test_mismatches_in_two_currencies_of_one_period_are_told_each_and_read
         await found(bench)
 
         assert states(findings) == [("EUR", "mismatched"), ("USD", "mismatched")]
+        assert [event["currency"] for event in told()] == ["EUR", "USD"]
+        assert [finding.reread for finding in findings] == list(await rereads(bench)) * 2
+
+
+async def test_a_second_currency_is_read_again_by_the_first_ones_run_also_after_a_crash(
+    told: Callable[[], list[dict[str, Any]]],
+) -> None:
+    tenant = Tenant(4, subscriptions=3, days=31, rows_per_day=8)
+    async with bench_of(tenant, lambda tenant: tenant.billing_profiles[:1]) as bench:
+        bill(bench, off_by={tenant.billing_profiles[0]: "100000"})
+        bench.edge.kill_on("blob list")
+        assert await dies(reconcile_timer(bench.engine))
+        bench.restart()
+
+        findings = await found(bench)
+
         assert [event["currency"] for event in told()] == ["EUR", "USD"]
         assert [finding.reread for finding in findings] == list(await rereads(bench)) * 2
 

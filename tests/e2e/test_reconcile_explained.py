@@ -115,3 +115,24 @@ async def test_a_reread_whose_finder_died_over_the_explanation_is_not_seeded_onc
 
         assert [event["run"] for event in told()] == [name]
         assert await rereads(bench) == {}
+
+
+async def test_a_mismatch_that_outlived_its_finder_is_told_before_it_is_explained_again(told: Told) -> None:
+    """What is too large to be explained kills each process that tries, and is told all the same."""
+    async with published_and_billed_wrongly() as bench:
+        bench.edge.kill_on(LEDGER, after=True)
+        assert await dies(reconcile_timer(bench.engine))
+        bench.restart()
+        assert told() == []
+        bench.clock.ahead += timedelta(hours=1)
+
+        await reconcile_timer(bench.engine)
+
+        assert bench.edge.made(LEDGER) == []
+        (event,) = told()
+        assert event["explained_in_part"] == alerts.UNEXPLAINED
+        assert await rereads(bench) == {event["run"]: True}
+
+        (finding,) = await found(bench)
+
+        assert (finding.partial, len(told())) == (None, 1)

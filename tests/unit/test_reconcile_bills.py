@@ -224,6 +224,9 @@ def test_a_profile_that_billed_before_and_not_yet_for_this_period_is_waited_for_
     euros = {"subTotal": {"currency": "EUR", "value": 5}}
     other = invoice("B4", billingProfileId=B, **APRIL, **euros)
     assert [one.awaited for one in billed(before[0], other, a, today=soon)] == [()]
+    # Nor is one that billed the month before last alone: it would be listed or not as other months are compared.
+    long_ago = [before[0], invoice("B3", billingProfileId=B, **over("2026-03-01", "2026-03-31"))]
+    assert [one.awaited for one in billed(*long_ago, a, today=soon)] == [()]
     for today, awaited in ((date(2026, 7, 15), (B.lower(),)), (date(2026, 7, 16), ())):
         assert [one.awaited for one in billed(*before, a, today=today)] == [awaited]
 
