@@ -1,25 +1,29 @@
 """A day's ledger partitions as its last publication left them, whatever a publisher wrote since that came to no end.
 
 Whoever publishes next begins with these: what was never published must not stand in the history as if it had been
-believed. Every row bears the times of its publication, and one publication's are later than those of the one before;
-so what a publisher wrote half-way can be taken back by its times. Not on a day that was open, whose rows are replaced
-in place: if such a day is settled now, nobody knows any more what was believed of it at that moment.
+believed. On a settled day a publisher only adds rows and ends others, each at the time of its publication, so what it
+wrote is taken back by its times, until the file is the very one that was left, by its hash. Not by the times alone:
+a publisher that was overtaken writes under an earlier one than the publication that overtook it. Of a day that was
+open rows are replaced in place; if such a day is settled now, nobody knows any more what was believed of it at that
+moment, unless its publisher replaced none.
 """
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 import polars as pl
 
-from shared.days import Publication, PublishedFile
+from shared.days import PublishedFile
 from shared.engine import Engine
 from shared.ledger.classify import sort_ledger
 from shared.ledger.columns import LEDGER
 from shared.ledger.files import ledger_path, manifest_path
 from shared.ledger.partitions import Left
-from shared.ledger.published_day import PublishedDay
+from shared.ledger.published_day import DescribedFile, Manifest, PublishedDay
 from shared.ledger.put_aside import aside_of
 from shared.ledger.standing import Standing
+from shared.staging import encode
 from shared.view import settled_at
 
 
@@ -44,27 +48,65 @@ async def left_by_publication(
         return Left(ledger)
     publication, aside = standing.publication, await aside_of(engine, standing)
     # What was put aside is needed: with it, the same publication is made once more.
-    if not aside and await _is_told(engine, standing, described):
-        return Left(ledger)
+    manifest = None if aside else await _manifest(engine, standing)
+    if manifest is not None and (publication is None or manifest.published_at > publication.published_at):
+        # Its publisher died before it could say so in its row, but readers saw it.
+        back = _as_left(standing, ledger, described, manifest.files)
+        if back.keys() == ledger.keys():
+            return Left(back)
     if publication is None:
         # A manifest without its publication: that was forgotten, and what it left stands.
         told = manifest_path(standing.metric, standing.day) in standing.listing.etags
         return Left(ledger if told else {name: frame.clear() for name, frame in ledger.items()})
+    back = {**_as_left(standing, ledger, described, publication.files), **aside}
+    if back.keys() >= ledger.keys():
+        return Left(back)
     if publication.as_of < settled_at(standing.day, engine.settings.settle):
         # What was replaced in place is not there to be taken back: the rows that came in its place stand for it.
-        return Left({**ledger, **aside}, whole=_is_whole(standing, publication, ledger, aside))
-    taken_back = {name: _until(frame, publication.as_of) for name, frame in ledger.items()}
-    return Left({**taken_back, **aside})
+        return Left({**ledger, **aside}, whole=False)
+    # Somebody else edited a file, or a release before this one wrote the same rows in other bytes.
+    return Left({**{name: _until(frame, publication.as_of) for name, frame in ledger.items()}, **back})
 
 
-async def _is_told(engine: Engine, standing: Standing, described: Mapping[str, PublishedFile]) -> bool:
-    """Whether the manifest describes just what lies there: its publisher died before it could say so in its row."""
+async def _manifest(engine: Engine, standing: Standing) -> Manifest | None:
     where = PublishedDay(engine.storage.blobs, engine.settings.container, standing.metric, standing.day)
     manifest, _ = await where.manifest(standing.listing.etags)
-    if manifest is None:
-        return False
-    told = {file.path: file.sha256 for file in manifest.files if file.path.startswith("ledger/")}
-    return told == {file.path: file.sha256 for file in described.values()}
+    return manifest
+
+
+def _as_left(
+    standing: Standing,
+    ledger: Mapping[str, pl.DataFrame],
+    described: Mapping[str, PublishedFile],
+    files: Iterable[PublishedFile | DescribedFile],
+) -> dict[str, pl.DataFrame]:
+    """Give the partitions as they were when `files` were written, those alone that can be taken back to that."""
+    hashes = {file.path: file.sha256 for file in files}
+    back = {
+        name: _when(
+            frame, described[name].sha256, hashes.get(ledger_path(standing.metric, standing.day, name))
+        )
+        for name, frame in ledger.items()
+    }
+    return {name: frame for name, frame in back.items() if frame is not None}
+
+
+def _when(frame: pl.DataFrame, now: str, then: str | None) -> pl.DataFrame | None:
+    """Take a partition back to when its file's hash was another one, None where there was none."""
+    if now == then or (then is None and frame.is_empty()):
+        return frame
+    nothing = frame.clear()
+    if then is None:
+        return nothing
+    times = (
+        frame.select(pl.concat_list("x_ValidFrom", "x_ValidTo").explode().unique()).to_series().drop_nulls()
+    )
+    # The latest is the file as it lies there.
+    earlier = (_until(frame, at) for at in times.sort(descending=True)[1:])
+    for back in (*earlier, nothing):
+        if hashlib.sha256(encode(back)).hexdigest() == then:
+            return back
+    return None
 
 
 def _until(frame: pl.DataFrame, at: datetime) -> pl.DataFrame:
@@ -75,18 +117,3 @@ def _until(frame: pl.DataFrame, at: datetime) -> pl.DataFrame:
         x_Ended=pl.when(went).then(None).otherwise("x_Ended"),
     )
     return frame if rows.equals(frame) else sort_ledger(rows.select(*LEDGER))
-
-
-def _is_whole(
-    standing: Standing,
-    publication: Publication,
-    ledger: Mapping[str, pl.DataFrame],
-    aside: Mapping[str, pl.DataFrame],
-) -> bool:
-    """Whether all that an open day held lies there still, or was put aside."""
-    rows = {file.path: file.rows for file in publication.files}
-    for name, frame in ledger.items():
-        left = frame.filter(pl.col("x_ValidFrom") <= publication.as_of).height
-        if name not in aside and left != rows.get(ledger_path(standing.metric, standing.day, name), 0):
-            return False
-    return True

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from infra.local.simulator import Tenant, restate
+from infra.local.simulator import Tenant, add, restate
 from shared.edge import Call
 from shared.ledger.files import ledger_path
 from shared.messages import DAYS, PAGES, RUNS
@@ -127,6 +127,95 @@ async def test_paused_publisher_that_another_overtakes_leaves_no_trace() -> None
 
         # THEN the answer of the time between is what had been published
         assert amounts(await asked(bench, between[0])) == believed
+        assert amounts(await asked(bench, now(bench))) == costs(truth_of(tenant))
+
+
+async def test_overtaken_publisher_that_wakes_and_dies_leaves_no_trace() -> None:
+    """It writes what the publication that overtook it left alone, under an earlier time than that one's."""
+    tenant = tenant_of(days=1)
+    (day,) = tenant.days
+    small, large = sorted(tenant.subscriptions, key=lambda one: len(tenant.charges(day, one)))
+    async with laptop(tenant) as bench, bench.other() as (other, _):
+        await bench.run()
+        charges, between, believed = tenant.charges(day, small), [], {}
+
+        async def another_publishes_newer(_: Call) -> None:
+            now(bench)
+            tenant.put(day, small, charges)
+            restate(tenant, 4, [day], large)
+            believed.update(costs(truth_of(tenant)))
+            bench.engine, asleep = other, bench.engine
+            await bench.run()
+            bench.engine = asleep
+            between.append(now(bench))
+            bench.edge.kill_on("blob get costs/daily")
+
+        # GIVEN a reading that changes one file alone, whose publisher sleeps before it writes that
+        now(bench)
+        restate(tenant, 4, [day], small)
+        await bench.seed()
+        await bench.drain(PAGES, RUNS)
+        (body,) = await bench.take(DAYS)
+        bench.edge.meanwhile(f"blob put costs/{ledger_path(METRIC, day, small)}", another_publishes_newer)
+        assert await dies(STEPS[DAYS](bench.engine, body))
+        bench.restart()
+
+        # WHEN a still newer reading is published
+        restate(tenant, 4, [day])
+        await bench.run()
+
+        # THEN the day was never believed to be what it wrote
+        assert amounts(await asked(bench, between[0])) == believed
+        assert amounts(await asked(bench, now(bench))) == costs(truth_of(tenant))
+
+
+async def test_reading_whose_manifest_was_written_was_believed_though_the_next_publisher_dies_as_well() -> (
+    None
+):
+    tenant = tenant_of(days=1)
+    (day,) = tenant.days
+    async with laptop(tenant) as bench:
+        await half_publish(bench, kill_on="blob put costs/manifests")
+        believed, between = costs(truth_of(tenant)), [now(bench)]
+        restate(tenant, 8, [day])
+        await half_publish(bench)
+        between.append(now(bench))
+
+        restate(tenant, 4, [day])
+        await bench.run()
+
+        for at in between:
+            assert amounts(await asked(bench, at)) == believed
+        assert amounts(await asked(bench, now(bench))) == costs(truth_of(tenant))
+
+
+@pytest.mark.parametrize("settles_first", [False, True])
+async def test_late_rows_that_were_half_written_over_an_open_days_publication_are_no_history(
+    settles_first: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    """They replaced nothing, so what was believed when the day settled is known."""
+    tenant = tenant_of(days=1)
+    (day,) = tenant.days
+    async with laptop(tenant) as bench:
+        settles = settled_at(day, bench.engine.settings.settle)
+        bench.clock.ahead += settles - timedelta(hours=6) - bench.clock()
+        await bench.run()
+        believed = costs(truth_of(tenant))
+        now(bench)
+        for subscription in tenant.subscriptions:
+            add(tenant, 3, [day], subscription)
+        for hours in (12, 0) if settles_first else (0, 12):
+            if hours:
+                bench.clock.ahead += timedelta(hours=hours)
+            else:
+                await half_publish(bench)
+
+        between = max(now(bench), settles)
+        for subscription in tenant.subscriptions:
+            add(tenant, 3, [day], subscription)
+        await bench.run()
+
+        assert amounts(await asked(bench, between)) == believed
         assert amounts(await asked(bench, now(bench))) == costs(truth_of(tenant))
 
 
