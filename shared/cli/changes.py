@@ -79,6 +79,7 @@ def _amounts(amount: Moved) -> dict[str, str]:
         "before": text(amount.before),
         "after": text(amount.after),
         "change": text(amount.change),
+        "gross": text(amount.gross),
     }
 
 

@@ -1,7 +1,7 @@
 """What changed between two times: on days that were settled and believed at the first of them."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -9,7 +9,7 @@ from decimal import Decimal
 from shared.history.beliefs import OPEN, SETTLED, Amounts, Charged, beliefs
 from shared.ledger.files import days_lying
 from shared.ledger.published_day import Finding
-from shared.normalise.exact import add_by_currency, minus, total
+from shared.normalise.exact import minus, total
 from shared.storage.blobs import Blobs
 from shared.view import settled_at
 
@@ -18,20 +18,39 @@ NOTHING = Decimal(0)
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """An amount at both times, in one currency."""
+    """An amount at both times, in one currency.
+
+    `gross` adds up its parts' movements, whichever their sign: what moved up in one part and down in another comes
+    to no change and is no nothing.
+    """
 
     before: Decimal
     after: Decimal
+    gross: Decimal
 
     @property
     def change(self) -> Decimal:
         """By how much it moved."""
         return minus(self.after, self.before)
 
+    @classmethod
+    def between(cls, before: Decimal, after: Decimal) -> "Moved":
+        """Give an amount that has no parts."""
+        return cls(before, after, minus(after, before).copy_abs())
+
+    @classmethod
+    def of(cls, parts: Collection["Moved"]) -> "Moved":
+        """Add up parts."""
+        return cls(
+            total(one.before for one in parts),
+            total(one.after for one in parts),
+            total(one.gross for one in parts),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class MovedCharge:
-    """What a subscription was charged for one service on the `days` (so many) on which that moved."""
+    """What a subscription was charged for one service on the `days` (so many) on which that moved: its parts."""
 
     metric: str
     charged: Charged
@@ -41,7 +60,7 @@ class MovedCharge:
 
 @dataclass(frozen=True, slots=True)
 class MovedDay:
-    """What a whole day cost in one currency."""
+    """What a whole day cost in one currency; the parts of that are its charges."""
 
     metric: str
     day: date
@@ -51,8 +70,9 @@ class MovedDay:
 
 @dataclass(slots=True)
 class Changes:
-    """All that moved, largest first, equal ones in a fixed order, and how many days could be compared.
+    """All that moved, the largest first, equal ones in a fixed order, and how many days could be compared.
 
+    Of those without a change, or with the same, the one comes first of which more moved.
     `states` counts the published days by how they stood at the earlier time; only those `settled` were compared.
     `findings` are of days whose files are not what their manifest says: of these nothing is known.
     """
@@ -68,9 +88,9 @@ async def changes(
 ) -> Changes:
     """Compare every published day as it was believed at two times.
 
-    Amounts are exact and never added across currencies or metrics. A charge that moved on one day and moved back
-    on another comes to nothing over its days, so it is only among `days`. Rows that a new grouping reshaped are a
-    change where their amounts are.
+    Amounts are exact and never added across currencies or metrics. What moved on one day and back on another, or
+    from one charge to another, is among them with a change of 0. Rows that a new grouping reshaped are a change
+    where their amounts are.
 
     A day whose manifest was published a day or more before the earlier time costs one call: `data_as_of` would not
     do, for it is the earliest of the readings, and one scope's may have brought a change that another's did not.
@@ -104,7 +124,7 @@ async def _compare(
     settle: timedelta,
     found: Changes,
 ) -> None:
-    moved: dict[Charged, list[Moved]] = {}
+    moved = MovedCharges(metric)
     there = set(lying)
     async for believed in beliefs(place, metric, (lying[0], lying[-1]), times, changed_since=times[0]):
         if believed.day not in there:
@@ -114,42 +134,47 @@ async def _compare(
         found.findings += [(metric, believed.day, finding) for finding in believed.findings]
         if state == SETTLED and believed.amounts is not None:
             before, after = believed.amounts
-            for charged, amount in _moved(before, after).items():
-                moved.setdefault(charged, []).append(amount)
-            found.days += _moved_days(metric, believed.day, before, after)
-    for charged, amounts in moved.items():
-        amount = Moved(total(one.before for one in amounts), total(one.after for one in amounts))
-        if amount.change:
-            found.charges.append(MovedCharge(metric, charged, len(amounts), amount))
+            found.days += moved.on(believed.day, before, after)
+    found.charges += moved.charges()
 
 
-def _moved(before: Amounts, after: Amounts) -> dict[Charged, Moved]:
-    """Give what is not the same before and after."""
-    pairs = {
-        charged: Moved(before.get(charged, NOTHING), after.get(charged, NOTHING))
-        for charged in before.keys() | after.keys()
-    }
-    return {charged: amount for charged, amount in pairs.items() if amount.change}
+class MovedCharges:
+    """The charges of one metric that moved, put together day by day."""
+
+    def __init__(self, metric: str) -> None:
+        self._metric = metric
+        self._moved: dict[Charged, list[Moved]] = {}
+
+    def on(self, day: date, before: Amounts, after: Amounts) -> list[MovedDay]:
+        """Compare a day's amounts, and give what the day cost in each currency in which anything moved."""
+        pairs = {
+            charged: Moved.between(before.get(charged, NOTHING), after.get(charged, NOTHING))
+            for charged in before.keys() | after.keys()
+        }
+        for charged, amount in pairs.items():
+            if amount.change:
+                self._moved.setdefault(charged, []).append(amount)
+        currencies: dict[str, list[Moved]] = {}
+        for charged, amount in pairs.items():
+            currencies.setdefault(charged.currency, []).append(amount)
+        days = {currency: Moved.of(parts) for currency, parts in currencies.items()}
+        return [
+            MovedDay(self._metric, day, currency, amount) for currency, amount in days.items() if amount.gross
+        ]
+
+    def charges(self) -> list[MovedCharge]:
+        """Give each charge that moved, over all its days."""
+        return [
+            MovedCharge(self._metric, charged, len(parts), Moved.of(parts))
+            for charged, parts in self._moved.items()
+        ]
 
 
-def _moved_days(metric: str, day: date, before: Amounts, after: Amounts) -> list[MovedDay]:
-    had, has = _by_currency(before), _by_currency(after)
-    amounts = {
-        currency: Moved(had.get(currency, NOTHING), has.get(currency, NOTHING))
-        for currency in had.keys() | has.keys()
-    }
-    return [MovedDay(metric, day, currency, amount) for currency, amount in amounts.items() if amount.change]
-
-
-def _by_currency(amounts: Amounts) -> Mapping[str, Decimal]:
-    return add_by_currency({charged.currency: amount} for charged, amount in amounts.items())
-
-
-def _largest_charge(moved: MovedCharge) -> tuple[Decimal, str, str, str, bool, str]:
+def _largest_charge(moved: MovedCharge) -> tuple[Decimal, Decimal, str, str, str, bool, str]:
     charged = moved.charged
     named = charged.service is not None, charged.service or ""
     return (
-        moved.amount.change.copy_abs().copy_negate(),
+        *_largest(moved.amount),
         moved.metric,
         charged.currency,
         charged.subscription,
@@ -157,5 +182,9 @@ def _largest_charge(moved: MovedCharge) -> tuple[Decimal, str, str, str, bool, s
     )
 
 
-def _largest_day(moved: MovedDay) -> tuple[Decimal, str, date, str]:
-    return moved.amount.change.copy_abs().copy_negate(), moved.metric, moved.day, moved.currency
+def _largest_day(moved: MovedDay) -> tuple[Decimal, Decimal, str, date, str]:
+    return *_largest(moved.amount), moved.metric, moved.day, moved.currency
+
+
+def _largest(amount: Moved) -> tuple[Decimal, Decimal]:
+    return amount.change.copy_abs().copy_negate(), amount.gross.copy_negate()

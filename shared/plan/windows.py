@@ -11,6 +11,9 @@ from datetime import date, timedelta
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _ONE_DAY = timedelta(days=1)
+_FIRST_DAY = date(2010, 1, 1)
+"""Nobody was charged for Azure before."""
+
 MONTHS_KEPT = 37
 """How far back the service answers: a query over more is a 400."""
 
@@ -71,13 +74,17 @@ def check_range(first: date, last: date, today: date) -> None:
     """Make sure that a range of days can be asked for; `today` (UTC) is the last that there is.
 
     Raises:
-        ValueError: it is reversed or in the future; the message says what is allowed.
+        ValueError: it is reversed, in the future or before Azure; the message says what is allowed.
     """
     if last < first:
         raise ValueError(f"the last day, {last}, is before the first, {first}: give the earlier day first")
     if last > today:
         raise ValueError(
             f"{last} is in the future: the last day that can be asked for is today, {today} (UTC)"
+        )
+    if first < _FIRST_DAY:
+        raise ValueError(
+            f"{first} is before any charge of Azure: the first day that can be asked for is {_FIRST_DAY}"
         )
 
 

@@ -19,7 +19,8 @@ from shared.engine import Engine
 from shared.events import INVOICE_MISMATCHED, emit
 from shared.normalise.exact import text
 from shared.plan.seed import Order, finish_seeding, new_run_id, seed
-from shared.reconcile.compare import GAPS, BillState, Finding, Suspect
+from shared.plan.windows import first_kept
+from shared.reconcile.compare import BillState, Finding, Suspect
 from shared.reconcile.explain import explain
 from shared.reconcile.periods import Period
 from shared.runs import TABLE
@@ -43,6 +44,8 @@ _ONE_FIND: Final = timedelta(hours=1)
 """Within which mismatches of one scope and period, in several currencies, are read again by one run."""
 
 UNEXPLAINED: Final = "who found it died before it was explained; `reconcile` explains it"
+
+_SETTLED: Final = frozenset({BillState.CLOSED, BillState.OPEN})
 
 _SHARE: Final = 4
 _KEY: Final = ("scope_key", "currency", "first", "last")
@@ -197,11 +200,13 @@ async def unfinished(engine: Engine) -> list[Alert]:
 async def forget_healed(engine: Engine, untold: Iterable[Alert], findings: Sequence[Finding]) -> None:
     """Remove mismatches that nobody was told of and that are none by now, or whose scope left the settings.
 
-    They would be looked at for ever. One that could not be compared this time stays, and so does one that somebody
-    wrote meanwhile. Nothing of them is kept: should it come back, it is told.
+    They would be looked at for ever. One that could not be compared this time stays as long as its month may be
+    asked for, and so does one that somebody wrote meanwhile. Nothing of them is kept: should it come back, it is
+    told.
     """
+    kept = first_kept(engine.clock().date())
     for alert in untold:
-        if not any(_may_stand(alert, finding) for finding in findings):
+        if alert.last < kept or not any(_may_stand(alert, finding) for finding in findings):
             row = alert_row(alert)
             with suppress(Conflict):
                 await engine.storage.tables.delete(TABLE, row.pk, row.rk, alert.etag)
@@ -213,7 +218,7 @@ def _may_stand(alert: Alert, finding: Finding) -> bool:
     period = Period(alert.first, alert.last)
     if finding.state is BillState.MISMATCHED:
         return (finding.period, finding.currency) == (period, alert.currency)
-    return finding.state in GAPS and finding.period.overlaps(period)
+    return finding.state not in _SETTLED and finding.period.overlaps(period)
 
 
 async def _claim(

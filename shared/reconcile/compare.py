@@ -12,7 +12,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from shared.days import Pointer, ScopeState
-from shared.normalise.exact import add_by_currency, minus, times
+from shared.normalise.exact import add_by_currency, minus, plus, times
 from shared.reconcile.bills import Bill, Billed
 from shared.reconcile.periods import Period, stretches
 
@@ -41,6 +41,9 @@ class BillState(StrEnum):
     UNREADABLE = "unreadable"
     UNKNOWN = "unknown"
 
+
+MOST_TAX = Decimal("0.3")
+"""How much tax there may be on a bill, as a share of what it is on: above every value-added tax there is (27%)."""
 
 GAPS = frozenset({BillState.MISMATCHED, BillState.OTHER_CURRENCY, BillState.MISSING, BillState.UNKNOWN})
 """The states that somebody has to look at."""
@@ -180,12 +183,20 @@ def _billed(bill: Bill, bills: Sequence[Bill], said: Said, today: date, bounds: 
         if bill.awaited:
             cause = f"there is no bill for it yet of {' and '.join(bill.awaited)}, which had one before"
             return replace(finding, state=BillState.ESTIMATED, cause=cause)
-        if bill.with_tax and (0 < ledger < bill.amount or bill.amount < ledger < 0):
+        if bill.with_tax and _may_be_tax(bill.amount, ledger, bounds):
             cause = "the bill says neither what it comes to before tax nor how much of it is tax"
             cure = "that may be the difference, it stands on the invoice: compare by hand"
             return replace(finding, state=BillState.UNREADABLE, cause=cause, cure=cure)
         return replace(finding, state=BillState.MISMATCHED)
     return finding
+
+
+def _may_be_tax(billed: Decimal, ledger: Decimal, bounds: Bounds) -> bool:
+    """Whether tax may be all by which a bill is larger than the ledger."""
+    if not (0 < ledger < billed or billed < ledger < 0):
+        return False
+    most = plus(ledger, times(MOST_TAX, ledger))
+    return abs(billed) <= abs(most) or not bounds.exceeded(billed, most)
 
 
 def _unbilled(

@@ -21,6 +21,7 @@ from shared.ledger.files import Listing, PublishedFiles, lying, published
 from shared.ledger.overlaps import shadows
 from shared.normalise.decimals import money_sum
 from shared.reconcile.compare import Finding
+from shared.reconcile.periods import CHANGES_FOR
 from shared.scopes import Scope
 from shared.storage.errors import Conflict
 from shared.together import together
@@ -36,7 +37,8 @@ _COST = COST_COLUMN[METRIC]
 class Part:
     """What one partition keeps of a bill.
 
-    `then` is what was believed on the day of the invoice, `known_then` whether anything was; `kept_by` are the
+    `then` is what was believed on the day of the invoice (a bill without one: when its period's costs were final),
+    `known_then` whether anything was; `kept_by` are the
     scopes other than the billed one under whose names these rows are kept.
     """
 
@@ -105,7 +107,8 @@ def _part(finding: Finding, known: Day | None, subscription: str, frame: pl.Data
     frame = frame.with_columns(subscription_id=pl.lit(subscription))
     rows = frame.filter(pl.col("BillingCurrency") == finding.currency)
     rows = rows.filter(_is_of_bill(scope, rows, seen_alike=subscription in alike))
-    then = rows.clear() if finding.issued is None else _believed_then(rows, finding.issued)
+    # A balance bears no date: it is compared with what was believed when the period's costs were final.
+    then = _believed_then(rows, finding.issued or finding.period.last + CHANGES_FOR)
     return Part(
         subscription,
         now=_sum(rows.filter(pl.col("x_ValidTo").is_null())),

@@ -106,7 +106,7 @@ def parse_month(text: str, today: date) -> Period:
     if month.first > today:
         raise ValueError(f"{text} is in the future: {allowed}")
     if number_of(today) - number_of(month.first) >= MONTHS_KEPT:
-        raise ValueError(f"{text} is more than {MONTHS_KEPT} months ago: {allowed}")
+        raise ValueError(f"{text} is too long ago: the service keeps {MONTHS_KEPT} months, {allowed}")
     return month
 
 

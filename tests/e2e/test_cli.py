@@ -389,4 +389,4 @@ def test_reconcile_compares_a_month_s_bills_and_names_what_explains_a_mismatch(
         # AND a month that cannot be asked for is one line
         done = laptop.cli("reconcile", "--month", "2001-01", COST_SCOPES=scopes)
         assert (done.returncode, done.stdout) == (1, "")
-        assert "more than 37 months ago: give a month from" in done.stderr
+        assert "the service keeps 37 months, give a month from" in done.stderr

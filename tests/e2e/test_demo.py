@@ -192,7 +192,7 @@ def test_what_the_ledger_remembers_wrongly_is_named() -> None:
     """GIVEN that one day was settled WHEN a digit of it, or of what changed since, is off THEN that is named."""
     before, now = reading(), {ONE: Total(Decimal("12.4"), 3), OTHER: Total(Decimal(7), 1)}
     after = reading(truth=now)
-    then, amounts = TRUTH[ONE].amount, Moved(TRUTH[ONE].amount, now[ONE].amount)
+    then, amounts = TRUTH[ONE].amount, Moved.between(TRUTH[ONE].amount, now[ONE].amount)
     told = {(DAY, "USD", "one"): then}
     true = Remembered(AT, (DAY,), told, Changes(days=[MovedDay(METRIC, DAY, "USD", amounts)]))
     assert misremembered(true, before, after) == []

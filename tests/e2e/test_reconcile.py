@@ -505,16 +505,17 @@ async def test_a_mismatch_names_the_days_that_changed_after_the_invoice_and_whos
         assert all(str(day) in told()[0]["explained_by"] for day in named)
 
 
-@pytest.mark.parametrize("beside", ["its_subscriptions", "its_profiles"])
+@pytest.mark.parametrize("beside", ["its_subscriptions", "its_profiles", "an_enrollments_subscriptions"])
 async def test_a_mismatch_is_explained_by_rows_that_others_keep_of_what_the_bill_is_about(
     beside: str,
 ) -> None:
     """GIVEN an account whose usage its subscriptions, or its profiles, own WHEN two days changed after the invoice
-    THEN these days come first, with the subscription and the scope whose rows the ledger keeps.
+    (of an enrollment: after its costs were final) THEN these days come first, with the subscription and the scope
+    whose rows the ledger keeps.
     """
     tenant = a_tenant()
-    account = tenant.modern_account
-    owners = tenant.subscription_scopes if beside == "its_subscriptions" else profiles_of(tenant, account)
+    account = tenant.billing_account if beside == "an_enrollments_subscriptions" else tenant.modern_account
+    owners = profiles_of(tenant, account) if beside == "its_profiles" else tenant.subscription_scopes
     days = (date(2026, 5, 9), date(2026, 5, 17))
     async with bench_of(tenant, lambda _: (*owners, account), read=False) as bench:
         moved = await restated_after_the_invoice(bench, days, tenant.subscriptions[0])

@@ -66,6 +66,26 @@ async def test_one_that_cannot_be_compared_stays_until_it_can(told: Told) -> Non
         assert len(told()) == 1
 
 
+async def test_one_whose_bill_may_not_be_read_any_more_stays_as_long_as_it_may_be_asked_for(
+    told: Told,
+) -> None:
+    async with one_untold() as bench:
+        scope = first_subscription(bench.tenant)[0]
+        bill(bench, off_by={scope: "250"}, forbidden=(scope,))
+        assert len(await timer(bench)) == 1
+        bill(bench, off_by={scope: "250"})
+        assert await timer(bench) == []
+        assert len(told()) == 1
+
+
+async def test_one_that_the_service_has_forgotten_is_looked_at_no_more(told: Told) -> None:
+    async with one_untold() as bench:
+        bill(bench, forbidden=first_subscription(bench.tenant))
+        bench.clock.ahead += timedelta(days=37 * 31)
+        assert await timer(bench) == []
+        assert told() == []
+
+
 async def test_one_whose_scope_left_the_settings_is_forgotten(told: Told) -> None:
     async with one_untold() as bench:
         bench.environ = {**bench.environ, "COST_SCOPES": bench.tenant.subscription_scopes[1]}

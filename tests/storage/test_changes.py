@@ -1,6 +1,6 @@
 """What changed between two times: exactly what the provider changed, on days that were believed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from random import Random
@@ -44,7 +44,7 @@ async def test_late_withdrawn_and_restated_rows_are_adjustments_from_their_readi
         found = await changed(bench, capsys, earlier, later)
         assert len(found["changes"]) > 4
         assert found["changes"] == moved_services(had, has)
-        assert found["days"] == moved_days(before, after)
+        assert net(found["days"]) == moved_days(before, after)
         assert (found["compared"], found["left_out"]) == (2, {"open": 0, "unread": 0, "unreadable": 0})
         assert (await changed(bench, capsys, later, now(bench)))["changes"] == []
 
@@ -72,9 +72,8 @@ def moved_services(had: Services, has: Services) -> list[dict[str, Any]]:
             if key[1:] == (subscription, service, currency) and pair[0] != pair[1]
         ]
         if moved:
-            before, after = (total(pair[side] for pair in moved) for side in (0, 1))
             of_whom = {"subscription_id": subscription, "service_name": service, "currency": currency}
-            rows.append({"metric": METRIC, **of_whom, **told(before, after), "days": len(moved)})
+            rows.append({"metric": METRIC, **of_whom, **told(moved), "days": len(moved)})
     return largest_first(rows)
 
 
@@ -87,12 +86,25 @@ def moved_days(before: Mapping[Cell, Decimal], after: Mapping[Cell, Decimal]) ->
             for truth in (before, after)
         ]
         if sums[0] != sums[1]:
-            rows.append({"metric": METRIC, "day": str(day), "currency": currency, **told(*sums)})
+            rows.append({"metric": METRIC, "day": str(day), "currency": currency, **net([told([sums])])[0]})
     return largest_first(rows)
 
 
-def told(before: Decimal, after: Decimal) -> dict[str, str]:
-    return {"before": text(before), "after": text(after), "change": text(minus(after, before))}
+def told(parts: Sequence[Sequence[Decimal]]) -> dict[str, str]:
+    """Say by how much parts, each before and after, moved together."""
+    before, after = (total(part[side] for part in parts) for side in (0, 1))
+    gross = total(minus(after, before).copy_abs() for before, after in parts)
+    return {
+        "before": text(before),
+        "after": text(after),
+        "change": text(minus(after, before)),
+        "gross": text(gross),
+    }
+
+
+def net(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out how much moved within: the truth of whole days does not tell."""
+    return [{name: value for name, value in row.items() if name != "gross"} for row in rows]
 
 
 def largest_first(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -145,7 +157,7 @@ async def test_a_scope_that_is_read_alone_is_among_the_changes_though_the_days_o
 
         found = await changed(bench, capsys, earlier, now(bench))
 
-        assert found["days"] == moved_days(before, costs(truth_of(tenant)))
+        assert net(found["days"]) == moved_days(before, costs(truth_of(tenant)))
         assert [row["subscription_id"] for row in found["changes"]] == [tenant.subscriptions[0]]
 
 

@@ -82,6 +82,11 @@ def test_a_time_is_utc_unless_it_says_otherwise(said: str, meant: datetime) -> N
             id="reversed",
         ),
         pytest.param(
+            ["as-of", "2026-05-01", "--from", "0001-01-01", "--to", "2026-05-01"],
+            "the first day that can be asked for is 2010-01-01",
+            id="before_azure",
+        ),
+        pytest.param(
             ["days", "--from", "2026-05-02", "--to", "2026-05-21"], "is today, 2026-05-20 (UTC)", id="future"
         ),
         pytest.param(
@@ -118,7 +123,11 @@ def test_a_time_is_utc_unless_it_says_otherwise(said: str, meant: datetime) -> N
             "--month '2026-5' is no month: give a month from 2023-05 to 2026-05, as YYYY-MM",
             id="no_month",
         ),
-        pytest.param(["reconcile", "--month", "2023-04"], "more than 37 months ago", id="too_long_ago"),
+        pytest.param(
+            ["reconcile", "--month", "2023-04"],
+            "too long ago: the service keeps 37 months",
+            id="too_long_ago",
+        ),
         pytest.param(["reconcile", "--month"], "expected one argument", id="month_without_a_value"),
         pytest.param(["run", "--acc"], "unrecognized arguments: --acc", id="no_abbreviations"),
         pytest.param(["run", "--scope"], "expected at least one argument", id="scope_without_a_value"),

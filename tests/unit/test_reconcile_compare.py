@@ -151,6 +151,9 @@ def test_a_bill_of_which_a_profile_is_awaited_is_estimated_unless_it_agrees_as_i
         ("-119", "-100", BillState.UNREADABLE),
         ("119", "-100", BillState.MISMATCHED),
         ("119", "0", BillState.MISMATCHED),
+        ("130.5", "100", BillState.UNREADABLE),
+        ("140", "100", BillState.MISMATCHED),
+        ("-140", "-100", BillState.MISMATCHED),
     ],
 )
 def test_a_bill_with_tax_is_a_mismatch_only_where_tax_cannot_be_the_difference(

@@ -57,7 +57,7 @@ def misremembered(said: Remembered, before: Reading, after: Reading) -> list[str
         if held.get(key) != said.then.get(key)
     ]
     theirs = {key: total.amount for key, total in _moved(said.days, before, after).items() if total.amount}
-    ours = {(day.day, day.currency): day.amount.change for day in said.changes.days}
+    ours = {(day.day, day.currency): day.amount.change for day in said.changes.days if day.amount.change}
     if ours != theirs:
         found.append(f"`changes` says {ours}, the provider changed {theirs}")
     return found
