@@ -13,7 +13,7 @@ help:
 	@echo "make demo    read a synthetic tenant through all its faults and prove every digit (a minute)"
 	@echo "make test    ruff, mypy and every test, on the real storage emulator"
 	@echo "make crash-test   every crash point, 500 storms and 50 SIGKILLs (hours)"
-	@echo "make bench   what the paths cost, beside plain ones, as a table and as bench.json"
+	@echo "make bench   what the paths cost, beside plain ones, as a table and as .local/bench.json"
 	@echo "make start   the functions on this laptop, with the storage emulator beside them"
 	@echo "make setup   only install what these need, into $(VENV) and $(NODE)"
 
@@ -49,7 +49,7 @@ crash-test: setup
 	@COST_TEST_POINTS=all COST_TEST_STORMS=500 COST_TEST_KILLS=50 $(BIN)/python -m pytest -q -n auto --dist worksteal tests/crash tests/e2e/test_sigkill.py
 
 bench: setup
-	@$(BIN)/python -m tests.bench --out bench.json
+	@$(BIN)/python -m tests.bench --out .local/bench.json
 
 start: setup
 	@$(BIN)/python -m infra.local start

@@ -33,6 +33,7 @@ def main() -> int:
             figures += PARTS[name]()
     console.print(table(figures))
     if asked.out is not None:
+        asked.out.parent.mkdir(parents=True, exist_ok=True)
         asked.out.write_text(json.dumps(described(figures), indent=2) + "\n", encoding="utf-8")
     return int(any(figure.holds is False for figure in figures))
 
