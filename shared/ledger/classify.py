@@ -105,6 +105,16 @@ def sort_ledger(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.sort(_ORDER, nulls_last=True)
 
 
+def until(frame: pl.DataFrame, at: datetime) -> pl.DataFrame:
+    """Take back what came to a partition and went from it after a time; where nothing did, it is the very frame."""
+    went = pl.col("x_ValidTo") > at
+    rows = frame.filter(pl.col("x_ValidFrom") <= at).with_columns(
+        x_ValidTo=pl.when(went).then(None).otherwise("x_ValidTo"),
+        x_Ended=pl.when(went).then(None).otherwise("x_Ended"),
+    )
+    return frame if rows.equals(frame) else sort_ledger(rows.select(*LEDGER))
+
+
 def is_adjustment_charge() -> pl.Expr:
     """Tell whether the charge is a refund, a credit or a rounding, by the provider's word or by FOCUS's."""
     named = pl.col("x_ChargeType").str.to_lowercase().is_in(_ADJUSTING_TYPES)

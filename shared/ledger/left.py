@@ -10,14 +10,14 @@ moment, unless its publisher replaced none.
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import timedelta
+from typing import Final
 
 import polars as pl
 
 from shared.days import PublishedFile
 from shared.engine import Engine
-from shared.ledger.classify import sort_ledger
-from shared.ledger.columns import LEDGER
+from shared.ledger.classify import until
 from shared.ledger.files import ledger_path, manifest_path
 from shared.ledger.partitions import Left
 from shared.ledger.published_day import DescribedFile, Manifest, PublishedDay
@@ -25,6 +25,9 @@ from shared.ledger.put_aside import aside_of
 from shared.ledger.standing import Standing
 from shared.staging import encode
 from shared.view import settled_at
+
+SKEW: Final = timedelta(minutes=15)
+"""By how much the clocks of two workers may differ."""
 
 
 async def left_by_publication(
@@ -48,30 +51,45 @@ async def left_by_publication(
         return Left(ledger)
     publication, aside = standing.publication, await aside_of(engine, standing)
     # What was put aside is needed: with it, the same publication is made once more.
-    manifest = None if aside else await _manifest(engine, standing)
-    if manifest is not None and (publication is None or manifest.published_at > publication.published_at):
+    manifest = None if aside else await _later_manifest(engine, standing)
+    if manifest is not None:
         # Its publisher died before it could say so in its row, but readers saw it.
         back = _as_left(standing, ledger, described, manifest.files)
         if back.keys() == ledger.keys():
-            return Left(back)
+            return Left(back, told_by_manifest=True)
     if publication is None:
-        # A manifest without its publication: that was forgotten, and what it left stands.
+        # Rows of a manifest that is not to be found again stand for it, as those of an open day do below.
         told = manifest_path(standing.metric, standing.day) in standing.listing.etags
-        return Left(ledger if told else {name: frame.clear() for name, frame in ledger.items()})
+        nothing = {name: frame.clear() for name, frame in ledger.items()}
+        return Left(ledger, whole=False) if told else Left(nothing)
     back = {**_as_left(standing, ledger, described, publication.files), **aside}
     if back.keys() >= ledger.keys():
         return Left(back)
-    if publication.as_of < settled_at(standing.day, engine.settings.settle):
-        # What was replaced in place is not there to be taken back: the rows that came in its place stand for it.
-        return Left({**ledger, **aside}, whole=False)
     # Somebody else edited a file, or a release before this one wrote the same rows in other bytes.
-    return Left({**{name: _until(frame, publication.as_of) for name, frame in ledger.items()}, **back})
+    by_time = {name: until(frame, publication.as_of) for name, frame in ledger.items()}
+    if publication.as_of >= settled_at(standing.day, engine.settings.settle):
+        return Left({**by_time, **back})
+    rows = {file.path: file.rows for file in publication.files}
+    for name in ledger.keys() - back.keys():
+        left = rows.get(ledger_path(standing.metric, standing.day, name), 0)
+        if by_time[name] is ledger[name] or by_time[name].height != left:
+            # What was replaced in place is not there to be taken back: the rows that came for it stand for it.
+            return Left({**ledger, **aside}, whole=False)
+    return Left({**by_time, **back})
 
 
-async def _manifest(engine: Engine, standing: Standing) -> Manifest | None:
+async def _later_manifest(engine: Engine, standing: Standing) -> Manifest | None:
+    """Give the day's manifest where it may be of a later publication than the row's."""
+    publication = standing.publication
+    etag = standing.listing.etags.get(manifest_path(standing.metric, standing.day))
+    if etag is None or (publication is not None and publication.manifest_etag == etag):
+        return None
     where = PublishedDay(engine.storage.blobs, engine.settings.container, standing.metric, standing.day)
     manifest, _ = await where.manifest(standing.listing.etags)
-    return manifest
+    if manifest is None or publication is None:
+        return manifest
+    # An earlier one was put there by somebody; their publishers' clocks differ.
+    return manifest if manifest.published_at > publication.published_at - SKEW else None
 
 
 def _as_left(
@@ -102,18 +120,8 @@ def _when(frame: pl.DataFrame, now: str, then: str | None) -> pl.DataFrame | Non
         frame.select(pl.concat_list("x_ValidFrom", "x_ValidTo").explode().unique()).to_series().drop_nulls()
     )
     # The latest is the file as it lies there.
-    earlier = (_until(frame, at) for at in times.sort(descending=True)[1:])
+    earlier = (until(frame, at) for at in times.sort(descending=True)[1:])
     for back in (*earlier, nothing):
         if hashlib.sha256(encode(back)).hexdigest() == then:
             return back
     return None
-
-
-def _until(frame: pl.DataFrame, at: datetime) -> pl.DataFrame:
-    """Take back what came and went later; where nothing did, the very frame is given."""
-    went = pl.col("x_ValidTo") > at
-    rows = frame.filter(pl.col("x_ValidFrom") <= at).with_columns(
-        x_ValidTo=pl.when(went).then(None).otherwise("x_ValidTo"),
-        x_Ended=pl.when(went).then(None).otherwise("x_Ended"),
-    )
-    return frame if rows.equals(frame) else sort_ledger(rows.select(*LEDGER))

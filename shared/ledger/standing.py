@@ -115,7 +115,7 @@ class Standing:
         times = [pointer.changed_at for pointer in self.pointers.values()]
         times += [lapsed_at(pointer, settle) for pointer in self.pointers.values()]
         if self.publication is not None:
-            times += [self.publication.as_of + _MOMENT, self.scopes.since]
+            times += [self.publication.as_of + MOMENT, self.scopes.since]
         times += [frame.select(pl.max_horizontal(_TIMES.max())).item() for frame in ledger.values()]
         return max((moment for moment in times if moment is not None), default=self.scopes.since)
 
@@ -134,7 +134,7 @@ class Standing:
             known = self.publication.known_since
             return known if whole and known is not None else as_of
         told = manifest_path(self.metric, self.day) in self.listing.etags
-        first = [_first_time(frame) for frame in ledger.values()] if told else []
+        first = [_first_time(frame) for frame in ledger.values()] if told and whole else []
         return min(moment for moment in (as_of, *first) if moment is not None)
 
     def settled_at(self, as_of: datetime, settle: timedelta) -> bool:
@@ -148,7 +148,8 @@ GONE_CURE = (
 )
 
 _TIMES = pl.col("x_ValidFrom", "x_ValidTo")
-_MOMENT = timedelta(microseconds=1)
+MOMENT = timedelta(microseconds=1)
+"""The least by which one publication is later than the one before."""
 
 
 def _first_time(partition: pl.DataFrame) -> datetime | None:

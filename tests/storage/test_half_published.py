@@ -9,6 +9,7 @@ import pytest
 
 from infra.local.simulator import Tenant, add, restate
 from shared.edge import Call
+from shared.ledger import left
 from shared.ledger.files import ledger_path
 from shared.messages import DAYS, PAGES, RUNS
 from shared.view import settled_at
@@ -38,6 +39,15 @@ def move_a_cost(tenant: Tenant) -> None:
     charges = tenant.charges(day, other)
     tenant.put(day, other, charges[1:])
     tenant.put(day, one, (*tenant.charges(day, one), charges[0]))
+
+
+def swap_costs(tenant: Tenant) -> None:
+    """Let two charges change hands, one each way: both partitions lose one and gain one."""
+    (day,) = tenant.days
+    one, other = tenant.subscriptions
+    first, second = tenant.charges(day, one), tenant.charges(day, other)
+    tenant.put(day, one, (*first[1:], second[0]))
+    tenant.put(day, other, (*second[1:], first[0]))
 
 
 @pytest.mark.parametrize("changes", ["restated", "moved"])
@@ -217,6 +227,99 @@ async def test_late_rows_that_were_half_written_over_an_open_days_publication_ar
 
         assert amounts(await asked(bench, between)) == believed
         assert amounts(await asked(bench, now(bench))) == costs(truth_of(tenant))
+
+
+async def test_late_rows_are_taken_back_also_where_a_new_release_writes_the_same_rows_in_other_bytes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tenant = tenant_of(days=1)
+    (day,) = tenant.days
+    async with laptop(tenant) as bench:
+        settles = settled_at(day, bench.engine.settings.settle)
+        bench.clock.ahead += settles - timedelta(hours=6) - bench.clock()
+        await bench.run()
+        believed = costs(truth_of(tenant))
+        bench.clock.ahead += timedelta(hours=12)
+        for subscription in tenant.subscriptions:
+            add(tenant, 3, [day], subscription)
+        await half_publish(bench)
+        between = now(bench)
+        monkeypatch.setattr(left, "encode", lambda frame: b"other bytes")
+
+        add(tenant, 3, [day])
+        await bench.run()
+
+        assert amounts(await asked(bench, between)) == believed
+        assert amounts(await asked(bench, now(bench))) == costs(truth_of(tenant))
+
+
+async def test_open_day_that_two_publishers_left_half_written_without_a_row_is_unknown_until_it_is_published() -> (
+    None
+):
+    """Its only manifest is of files that were replaced in place since."""
+    tenant = tenant_of(days=1)
+    (day,) = tenant.days
+    async with laptop(tenant) as bench:
+        settles = settled_at(day, bench.engine.settings.settle)
+        bench.clock.ahead += settles - timedelta(hours=6) - bench.clock()
+        await half_publish(bench, kill_on="blob put costs/manifests")
+        now(bench)
+        restate(tenant, 8, [day])
+        await half_publish(bench)
+
+        bench.clock.ahead += timedelta(hours=12)
+        restate(tenant, 4, [day])
+        await bench.run()
+
+        assert {one.state for one in await asked(bench, settles + timedelta(hours=1))} == {"unread"}
+        assert amounts(await asked(bench, now(bench))) == costs(truth_of(tenant))
+
+
+async def test_what_a_publication_of_its_manifest_alone_left_is_found_though_another_put_some_of_it_aside() -> (
+    None
+):
+    """GIVEN a publisher that died after its manifest, and one after it that died once it had put something aside."""
+    tenant = tenant_of(days=1)
+    (day,) = tenant.days
+    async with laptop(tenant) as bench:
+        await bench.run()
+        now(bench)
+        restate(tenant, 8, [day])
+        await half_publish(bench, kill_on="blob put costs/manifests")
+        believed, between = costs(truth_of(tenant)), now(bench)
+        swap_costs(tenant)
+        await half_publish(bench)
+        assert len(await bench.engine.storage.blobs.list("cost-staging", "aside/")) == 1
+
+        restate(tenant, 4, [day])
+        await bench.run()
+
+        assert amounts(await asked(bench, between)) == believed
+        assert amounts(await asked(bench, now(bench))) == costs(truth_of(tenant))
+
+
+async def test_manifest_of_a_publisher_whose_clock_is_behind_is_believed_as_any_other() -> None:
+    tenant = tenant_of(days=1)
+    (day,) = tenant.days
+    async with laptop(tenant) as bench:
+        await bench.run()
+        now(bench)
+        restate(tenant, 8, [day])
+        believed = costs(truth_of(tenant))
+        await bench.seed()
+        await bench.drain(PAGES, RUNS)
+        (body,) = await bench.take(DAYS)
+        bench.clock.ahead -= timedelta(minutes=5)
+        bench.edge.kill_on("blob put costs/manifests", after=True)
+        assert await dies(STEPS[DAYS](bench.engine, body))
+        bench.restart()
+        bench.clock.ahead += timedelta(minutes=5)
+        between = now(bench)
+
+        restate(tenant, 4, [day])
+        await bench.run()
+
+        assert amounts(await asked(bench, between)) == believed
 
 
 async def test_day_that_was_left_half_written_while_it_was_open_is_unknown_until_it_is_published_again() -> (

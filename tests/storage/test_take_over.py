@@ -340,3 +340,39 @@ async def test_publisher_killed_anywhere_in_a_new_grouping_calls_nothing_an_adju
         assert len(days) == 30
         assert killed[:20] == [True] * 20
         assert not killed[-1]
+
+
+async def test_publisher_killed_anywhere_while_subscriptions_take_over_restates_what_changed_and_no_more() -> (
+    None
+):
+    """Rows that stay bear another scope's name from then on: of these no time tells how they were."""
+    tenant = Tenant(6, subscriptions=2, days=30, rows_per_day=8)
+    grouping = "SubscriptionId,ResourceGroupName,ServiceName,ChargeType,Meter,ResourceGuid"
+    killed = []
+    async with laptop(tenant, COST_SCOPES=tenant.management_group, COST_GROUPING=grouping) as bench:
+        bench.clock.ahead = timedelta(days=40)
+        await bench.run()
+        for day in tenant.days:
+            for subscription in tenant.subscriptions:
+                restate(tenant, 1, [day], subscription)
+        scopes = ",".join([tenant.management_group, *tenant.subscription_scopes])
+        environ = {**bench.environ, "COST_SCOPES": scopes}
+        async with open_engine(environ, edge=bench.edge, clock=bench.clock, jitter=Random(0)) as bench.engine:
+            await bench.seed()
+            await bench.drain(PAGES, RUNS)
+            days = sorted(set(await bench.take(DAYS)))
+            for place, body in enumerate(days):
+                bench.edge.kill_at(place, after=True)
+                killed.append(await dies(publish_day(bench.engine, body)))
+                bench.restart()
+                await publish_day(bench.engine, body)
+            for day in tenant.days:
+                rows = await bench.ledger("ActualCost", day)
+                current, former = (rows.filter(pl.col("x_ValidTo").is_null() == now) for now in (True, False))
+                came = current.filter(pl.col("x_Change") != "new")
+                assert (set(came["x_Change"]), set(former["x_Ended"])) == ({"restated"}, {"restated"}), day
+                assert len(came) == len(former) == 2, day
+                assert came["x_IsAdjustment"].all(), day
+        assert len(days) == 30
+        assert killed[:15] == [True] * 15
+        assert not killed[-1]
