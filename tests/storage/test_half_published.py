@@ -3,7 +3,7 @@
 What nobody published was never believed, whatever a dead or paused publisher had written of it by then.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -30,6 +30,14 @@ async def half_publish(bench: Laptop, *, kill_on: str = WRITE) -> None:
     bench.edge.kill_on(kill_on, after=True)
     assert await dies(STEPS[DAYS](bench.engine, body))
     bench.restart()
+
+
+def six_hours_before_it_settles(bench: Laptop) -> datetime:
+    """Turn the clock to when the tenant's day is open for six hours more, and give the end of these."""
+    (day,) = bench.tenant.days
+    settles = settled_at(day, bench.engine.settings.settle)
+    bench.clock.ahead += settles - timedelta(hours=6) - bench.clock()
+    return settles
 
 
 def move_a_cost(tenant: Tenant) -> None:
@@ -207,8 +215,7 @@ async def test_late_rows_that_were_half_written_over_an_open_days_publication_ar
     tenant = tenant_of(days=1)
     (day,) = tenant.days
     async with laptop(tenant) as bench:
-        settles = settled_at(day, bench.engine.settings.settle)
-        bench.clock.ahead += settles - timedelta(hours=6) - bench.clock()
+        settles = six_hours_before_it_settles(bench)
         await bench.run()
         believed = costs(truth_of(tenant))
         now(bench)
@@ -235,8 +242,7 @@ async def test_late_rows_are_taken_back_also_where_a_new_release_writes_the_same
     tenant = tenant_of(days=1)
     (day,) = tenant.days
     async with laptop(tenant) as bench:
-        settles = settled_at(day, bench.engine.settings.settle)
-        bench.clock.ahead += settles - timedelta(hours=6) - bench.clock()
+        six_hours_before_it_settles(bench)
         await bench.run()
         believed = costs(truth_of(tenant))
         bench.clock.ahead += timedelta(hours=12)
@@ -260,8 +266,7 @@ async def test_open_day_that_two_publishers_left_half_written_without_a_row_is_u
     tenant = tenant_of(days=1)
     (day,) = tenant.days
     async with laptop(tenant) as bench:
-        settles = settled_at(day, bench.engine.settings.settle)
-        bench.clock.ahead += settles - timedelta(hours=6) - bench.clock()
+        settles = six_hours_before_it_settles(bench)
         await half_publish(bench, kill_on="blob put costs/manifests")
         now(bench)
         restate(tenant, 8, [day])
@@ -329,8 +334,7 @@ async def test_day_that_was_left_half_written_while_it_was_open_is_unknown_until
     tenant = tenant_of(days=1)
     (day,) = tenant.days
     async with laptop(tenant) as bench:
-        settles = settled_at(day, bench.engine.settings.settle)
-        bench.clock.ahead += settles - timedelta(hours=6) - bench.clock()
+        settles = six_hours_before_it_settles(bench)
         await bench.run()
         now(bench)
         restate(tenant, 8, [day])

@@ -314,30 +314,35 @@ async def test_resource_group_that_is_listed_with_a_grouping_that_shows_groups_m
             assert came["x_IsAdjustment"].all()
 
 
+async def publish_each_day_twice(bench: Laptop) -> list[bool]:
+    """Read the tenant, and publish each day after a publisher that died one call later than the day before's."""
+    await bench.seed()
+    await bench.drain(PAGES, RUNS)
+    killed = []
+    for place, body in enumerate(sorted(set(await bench.take(DAYS)))):
+        bench.edge.kill_at(place, after=True)
+        killed.append(await dies(publish_day(bench.engine, body)))
+        bench.restart()
+        await publish_day(bench.engine, body)
+    return killed
+
+
 async def test_publisher_killed_anywhere_in_a_new_grouping_calls_nothing_an_adjustment() -> None:
     """Partitions that are written twice are, in between, less than they were; at each day it dies one call later."""
     tenant = Tenant(6, subscriptions=2, days=30, rows_per_day=8)
     grouping = "SubscriptionId,ResourceGroupName,ServiceName,ChargeType,Meter,ResourceGuid"
-    killed = []
     async with laptop(tenant, COST_SCOPES=tenant.billing_account) as bench:
         bench.clock.ahead = timedelta(days=40)
         await bench.run()
         environ = {**bench.environ, "COST_GROUPING": grouping}
         async with open_engine(environ, edge=bench.edge, clock=bench.clock, jitter=Random(0)) as bench.engine:
-            await bench.seed()
-            await bench.drain(PAGES, RUNS)
-            days = sorted(set(await bench.take(DAYS)))
-            for place, body in enumerate(days):
-                bench.edge.kill_at(place, after=True)
-                killed.append(await dies(publish_day(bench.engine, body)))
-                bench.restart()
-                await publish_day(bench.engine, body)
+            killed = await publish_each_day_twice(bench)
             for day in tenant.days:
                 rows = (await bench.ledger("ActualCost", day)).filter(pl.col("x_ChargeType") == "Usage")
                 current, former = (rows.filter(pl.col("x_ValidTo").is_null() == now) for now in (True, False))
                 assert set(current["x_Change"]) == set(former["x_Ended"]) == {"reshaped"}, day
                 assert not current["x_IsAdjustment"].any(), day
-        assert len(days) == 30
+        assert len(killed) == 30
         assert killed[:20] == [True] * 20
         assert not killed[-1]
 
@@ -348,7 +353,6 @@ async def test_publisher_killed_anywhere_while_subscriptions_take_over_restates_
     """Rows that stay bear another scope's name from then on: of these no time tells how they were."""
     tenant = Tenant(6, subscriptions=2, days=30, rows_per_day=8)
     grouping = "SubscriptionId,ResourceGroupName,ServiceName,ChargeType,Meter,ResourceGuid"
-    killed = []
     async with laptop(tenant, COST_SCOPES=tenant.management_group, COST_GROUPING=grouping) as bench:
         bench.clock.ahead = timedelta(days=40)
         await bench.run()
@@ -358,14 +362,7 @@ async def test_publisher_killed_anywhere_while_subscriptions_take_over_restates_
         scopes = ",".join([tenant.management_group, *tenant.subscription_scopes])
         environ = {**bench.environ, "COST_SCOPES": scopes}
         async with open_engine(environ, edge=bench.edge, clock=bench.clock, jitter=Random(0)) as bench.engine:
-            await bench.seed()
-            await bench.drain(PAGES, RUNS)
-            days = sorted(set(await bench.take(DAYS)))
-            for place, body in enumerate(days):
-                bench.edge.kill_at(place, after=True)
-                killed.append(await dies(publish_day(bench.engine, body)))
-                bench.restart()
-                await publish_day(bench.engine, body)
+            killed = await publish_each_day_twice(bench)
             for day in tenant.days:
                 rows = await bench.ledger("ActualCost", day)
                 current, former = (rows.filter(pl.col("x_ValidTo").is_null() == now) for now in (True, False))
@@ -373,6 +370,6 @@ async def test_publisher_killed_anywhere_while_subscriptions_take_over_restates_
                 assert (set(came["x_Change"]), set(former["x_Ended"])) == ({"restated"}, {"restated"}), day
                 assert len(came) == len(former) == 2, day
                 assert came["x_IsAdjustment"].all(), day
-        assert len(days) == 30
+        assert len(killed) == 30
         assert killed[:15] == [True] * 15
         assert not killed[-1]
