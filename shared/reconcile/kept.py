@@ -38,8 +38,8 @@ class Part:
     """What one partition keeps of a bill.
 
     `then` is what was believed on the day of the invoice (a bill without one: when its period's costs were final),
-    `known_then` whether anything was; `kept_by` are the
-    scopes other than the billed one under whose names these rows are kept.
+    `known_then` whether anything was; `kept_by` are the scopes other than the billed one under whose names these rows
+    are kept.
     """
 
     subscription: str

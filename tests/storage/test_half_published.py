@@ -4,6 +4,7 @@ What nobody published was never believed, whatever a dead or paused publisher ha
 """
 
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 import pytest
 
@@ -16,7 +17,7 @@ from shared.view import settled_at
 from shared.worker import STEPS
 from tests.faults import dies
 from tests.laptop import Laptop, laptop
-from tests.then import METRIC, amounts, asked, costs, now, tenant_of
+from tests.then import METRIC, Cell, amounts, asked, costs, now, tenant_of
 from tests.truth import truth_of
 
 WRITE = "blob put costs/ledger"
@@ -30,6 +31,18 @@ async def half_publish(bench: Laptop, *, kill_on: str = WRITE) -> None:
     bench.edge.kill_on(kill_on, after=True)
     assert await dies(STEPS[DAYS](bench.engine, body))
     bench.restart()
+
+
+async def publish_a_newer_one(bench: Laptop) -> None:
+    """Let the provider restate the day, and publish what it says then."""
+    restate(bench.tenant, 4, bench.tenant.days)
+    await bench.run()
+
+
+async def demand_believed(bench: Laptop, at: datetime, believed: dict[Cell, Decimal]) -> None:
+    """Make sure that at a time this was believed of the day, and now what the tenant says."""
+    assert amounts(await asked(bench, at)) == believed
+    assert amounts(await asked(bench, now(bench))) == costs(truth_of(bench.tenant))
 
 
 def six_hours_before_it_settles(bench: Laptop) -> datetime:
@@ -78,8 +91,7 @@ async def test_reading_that_was_never_published_whole_was_never_believed(changes
 
         # THEN of the time between, the day is believed to be what was last published whole
         assert amounts(await asked(bench, first)) == believed
-        assert amounts(await asked(bench, between)) == believed
-        assert amounts(await asked(bench, now(bench))) == costs(truth_of(tenant))
+        await demand_believed(bench, between, believed)
         assert await bench.totals() == truth_of(tenant)
 
 
@@ -95,11 +107,8 @@ async def test_reading_whose_manifest_was_written_was_believed_though_its_publis
         await half_publish(bench, kill_on="blob put costs/manifests")
         between = now(bench)
 
-        restate(tenant, 4, [day])
-        await bench.run()
-
-        assert amounts(await asked(bench, between)) == believed
-        assert amounts(await asked(bench, now(bench))) == costs(truth_of(tenant))
+        await publish_a_newer_one(bench)
+        await demand_believed(bench, between, believed)
 
 
 async def test_first_reading_that_was_never_published_whole_leaves_no_trace() -> None:
@@ -144,8 +153,7 @@ async def test_paused_publisher_that_another_overtakes_leaves_no_trace() -> None
         await STEPS[DAYS](bench.engine, body)
 
         # THEN the answer of the time between is what had been published
-        assert amounts(await asked(bench, between[0])) == believed
-        assert amounts(await asked(bench, now(bench))) == costs(truth_of(tenant))
+        await demand_believed(bench, between[0], believed)
 
 
 async def test_overtaken_publisher_that_wakes_and_dies_leaves_no_trace() -> None:
@@ -183,8 +191,7 @@ async def test_overtaken_publisher_that_wakes_and_dies_leaves_no_trace() -> None
         await bench.run()
 
         # THEN the day was never believed to be what it wrote
-        assert amounts(await asked(bench, between[0])) == believed
-        assert amounts(await asked(bench, now(bench))) == costs(truth_of(tenant))
+        await demand_believed(bench, between[0], believed)
 
 
 async def test_reading_whose_manifest_was_written_was_believed_though_the_next_publisher_dies_as_well() -> (
@@ -232,8 +239,7 @@ async def test_late_rows_that_were_half_written_over_an_open_days_publication_ar
             add(tenant, 3, [day], subscription)
         await bench.run()
 
-        assert amounts(await asked(bench, between)) == believed
-        assert amounts(await asked(bench, now(bench))) == costs(truth_of(tenant))
+        await demand_believed(bench, between, believed)
 
 
 async def test_late_rows_are_taken_back_also_where_a_new_release_writes_the_same_rows_in_other_bytes(
@@ -255,8 +261,7 @@ async def test_late_rows_are_taken_back_also_where_a_new_release_writes_the_same
         add(tenant, 3, [day])
         await bench.run()
 
-        assert amounts(await asked(bench, between)) == believed
-        assert amounts(await asked(bench, now(bench))) == costs(truth_of(tenant))
+        await demand_believed(bench, between, believed)
 
 
 async def test_open_day_that_two_publishers_left_half_written_without_a_row_is_unknown_until_it_is_published() -> (
@@ -296,11 +301,8 @@ async def test_what_a_publication_of_its_manifest_alone_left_is_found_though_ano
         await half_publish(bench)
         assert len(await bench.engine.storage.blobs.list("cost-staging", "aside/")) == 1
 
-        restate(tenant, 4, [day])
-        await bench.run()
-
-        assert amounts(await asked(bench, between)) == believed
-        assert amounts(await asked(bench, now(bench))) == costs(truth_of(tenant))
+        await publish_a_newer_one(bench)
+        await demand_believed(bench, between, believed)
 
 
 async def test_manifest_of_a_publisher_whose_clock_is_behind_is_believed_as_any_other() -> None:
