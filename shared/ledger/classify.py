@@ -37,12 +37,14 @@ class Restatement:
 
     `frame` has the columns of `LEDGER` and is sorted, so equal partitions are equal frames. `counts` has the
     rows of the reading that are `new`, `restated` and `same`, the believed ones that were `retracted`, and
-    those that came or went as `reshaped`. Where `changed` is false, `frame` is what was there before.
+    those that came or went as `reshaped`. Where `changed` is false, `frame` is what was there before; `in_place`
+    is whether rows were replaced or bear another scope's name, so that no time takes the frame back to that.
     """
 
     frame: pl.DataFrame
     counts: dict[str, int]
     changed: bool
+    in_place: bool = False
 
 
 def restate(
@@ -94,10 +96,13 @@ def restate(
     )
     kept = _keep(current, reading, equal)
     counts = _count(kept, gone, came)
-    if gone.is_empty() and came.is_empty() and kept["x_SourceScope"].equals(current["x_SourceScope"]):
+    renamed = not kept["scope"].equals(kept["x_SourceScope"])
+    if gone.is_empty() and came.is_empty() and not renamed:
         return Restatement(prior, counts, changed=False)
+    kept = kept.with_columns(x_SourceScope="scope")
     parts = [history, kept, came, *([gone] if keeps_former else [])]
-    return Restatement(sort_ledger(pl.concat([part.select(*LEDGER) for part in parts])), counts, changed=True)
+    frame = sort_ledger(pl.concat([part.select(*LEDGER) for part in parts]))
+    return Restatement(frame, counts, changed=True, in_place=renamed or not (keeps_former or gone.is_empty()))
 
 
 def sort_ledger(frame: pl.DataFrame) -> pl.DataFrame:
@@ -181,9 +186,9 @@ def _pair_in_turn(
 
 
 def _keep(current: pl.DataFrame, reading: pl.DataFrame, equal: pl.DataFrame) -> pl.DataFrame:
-    """Keep equal rows as they are, but for the scope that says so now."""
+    """Keep equal rows as they are, each with the `scope` that says so now."""
     said = reading.select("new", scope="x_SourceScope").join(equal, on="new").select("old", "scope")
-    return current.join(said, on="old", maintain_order="left").with_columns(x_SourceScope="scope")
+    return current.join(said, on="old", maintain_order="left")
 
 
 def _word(reshaped: pl.Expr, restated: pl.Expr, other: str) -> pl.Expr:

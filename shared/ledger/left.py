@@ -10,8 +10,7 @@ moment, unless its publisher replaced none.
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
-from typing import Final
+from datetime import datetime
 
 import polars as pl
 
@@ -20,14 +19,11 @@ from shared.engine import Engine
 from shared.ledger.classify import until
 from shared.ledger.files import ledger_path, manifest_path
 from shared.ledger.partitions import Left
-from shared.ledger.published_day import DescribedFile, Manifest, PublishedDay
+from shared.ledger.published_day import DescribedFile
 from shared.ledger.put_aside import aside_of
 from shared.ledger.standing import Standing
 from shared.staging import encode
 from shared.view import settled_at
-
-SKEW: Final = timedelta(minutes=15)
-"""By how much the clocks of two workers may differ."""
 
 
 async def left_by_publication(
@@ -50,19 +46,12 @@ async def left_by_publication(
     if standing.ledger_intact:
         return Left(ledger)
     publication, aside = standing.publication, await aside_of(engine, standing)
-    # What was put aside is needed: with it, the same publication is made once more.
-    manifest = None if aside else await _later_manifest(engine, standing)
-    if manifest is not None:
-        # Its publisher died before it could say so in its row, but readers saw it.
-        back = _as_left(standing, ledger, described, manifest.files)
-        if back.keys() == ledger.keys():
-            return Left(back, told_by_manifest=True)
     if publication is None:
-        # Rows of a manifest that is not to be found again stand for it, as those of an open day do below.
+        # Rows of a manifest whose files are not to be found again stand for it, as those of an open day do below.
         told = manifest_path(standing.metric, standing.day) in standing.listing.etags
         nothing = {name: frame.clear() for name, frame in ledger.items()}
         return Left(ledger, whole=False) if told else Left(nothing)
-    back = {**_as_left(standing, ledger, described, publication.files), **aside}
+    back = {**as_described(standing, ledger, described, publication.files), **aside}
     if back.keys() >= ledger.keys():
         return Left(back)
     # Somebody else edited a file, or a release before this one wrote the same rows in other bytes.
@@ -78,21 +67,7 @@ async def left_by_publication(
     return Left({**by_time, **back})
 
 
-async def _later_manifest(engine: Engine, standing: Standing) -> Manifest | None:
-    """Give the day's manifest where it may be of a later publication than the row's."""
-    publication = standing.publication
-    etag = standing.listing.etags.get(manifest_path(standing.metric, standing.day))
-    if etag is None or (publication is not None and publication.manifest_etag == etag):
-        return None
-    where = PublishedDay(engine.storage.blobs, engine.settings.container, standing.metric, standing.day)
-    manifest, _ = await where.manifest(standing.listing.etags)
-    if manifest is None or publication is None:
-        return manifest
-    # An earlier one was put there by somebody; their publishers' clocks differ.
-    return manifest if manifest.published_at > publication.published_at - SKEW else None
-
-
-def _as_left(
+def as_described(
     standing: Standing,
     ledger: Mapping[str, pl.DataFrame],
     described: Mapping[str, PublishedFile],
@@ -116,12 +91,14 @@ def _when(frame: pl.DataFrame, now: str, then: str | None) -> pl.DataFrame | Non
     nothing = frame.clear()
     if then is None:
         return nothing
-    times = (
-        frame.select(pl.concat_list("x_ValidFrom", "x_ValidTo").explode().unique()).to_series().drop_nulls()
-    )
     # The latest is the file as it lies there.
-    earlier = (until(frame, at) for at in times.sort(descending=True)[1:])
+    earlier = (until(frame, at) for at in times_of(frame)[1:])
     for back in (*earlier, nothing):
         if hashlib.sha256(encode(back)).hexdigest() == then:
             return back
     return None
+
+
+def times_of(frame: pl.DataFrame) -> list[datetime]:
+    """Give the times at which rows came to a partition or went from it, the latest first."""
+    return sorted({*frame["x_ValidFrom"], *frame["x_ValidTo"].drop_nulls()}, reverse=True)

@@ -105,6 +105,8 @@ def _scope(pointer: Pointer, shadowed: Mapping[str, Decimal], disagrees: Mapping
         entry |= {
             "run": reading.run,
             "generation": reading.generation,
+            "digest": reading.digest,
+            "shape": reading.shape,
             "read_at": _time(reading.read_at),
             "records": reading.records,
             "totals": _amounts(reading.totals),
@@ -129,6 +131,8 @@ def _blank(path: str) -> dict[str, Any]:
         "state",
         "run",
         "generation",
+        "digest",
+        "shape",
         "read_at",
         "records",
         "totals",

@@ -35,12 +35,10 @@ class Left:
     """Partitions by subscription as the last publication left them.
 
     `whole` is false where some of what an open day held was replaced in place by a publisher that came to no end.
-    `told_by_manifest` is whether that publication stands in its manifest alone, and not in its row yet.
     """
 
     partitions: Mapping[str, pl.DataFrame]
     whole: bool = True
-    told_by_manifest: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from shared.ledger.manifest import alike, disagreements, manifest, status_of
 from shared.ledger.ownership import Assignment, Claim, assign
 from shared.ledger.partitions import Partition, current, lay_over, write
 from shared.ledger.put_aside import forget, put_aside
+from shared.ledger.restore_row import restore_row
 from shared.ledger.standing import Standing, ledger_of, stand
 from shared.messages import BadMessage, DayItem
 from shared.normalise.exact import add_by_currency
@@ -96,6 +97,8 @@ async def _publish(engine: Engine, run: Run, metric: str, day: date) -> None:
         emit(DAY_UNCHANGED, run=run.id, metric=metric, day=day.isoformat())
         return
     try:
+        if await restore_row(engine, files, standing):
+            standing = await stand(engine, files, run, metric, day)
         await _bring_up_to(engine, run, files, standing)
     except (StagedPageMissingError, UnreadableError) as error:
         # What somebody else writes at this moment may look like something that is gone.
@@ -132,7 +135,6 @@ async def _bring_up_to(engine: Engine, run: Run, files: PublishedFiles, standing
         lasting(standing),
         as_of,
         settled=settled,
-        told_by_manifest=left.told_by_manifest,
     )
     written = await write(files, standing, partitions, as_of)
     if totals_of_day is not None:
@@ -148,7 +150,7 @@ async def _bring_up_to(engine: Engine, run: Run, files: PublishedFiles, standing
         totals=_totals(totals_of_day),
         published_at=engine.clock(),
         files=tuple(written),
-        known_since=standing.known_since(left.partitions, as_of, whole=left.whole or not settled),
+        known_since=standing.known_since(as_of, whole=left.whole or not settled),
         ended={part.subscription: part.ended for part in partitions if part.ended},
         disagrees=disagreements(owned, engine.settings.control_tolerance),
         alike=_alike(standing, beliefs, owned, engine.settings.control_tolerance),

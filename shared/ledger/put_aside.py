@@ -18,10 +18,9 @@ import polars as pl
 
 from shared.days import Publication
 from shared.engine import Engine
-from shared.ledger.classify import until
 from shared.ledger.columns import LEDGER
 from shared.ledger.partitions import Partition, written_twice
-from shared.ledger.standing import MOMENT, Standing
+from shared.ledger.standing import Standing
 from shared.staging import decode, encode
 
 FOLDER: Final = "aside/"
@@ -62,13 +61,11 @@ async def put_aside(
     as_of: datetime,
     *,
     settled: bool,
-    told_by_manifest: bool,
 ) -> Publication | None:
     """Put aside what must not be lost, before the first file is written; give the publication as it stands then.
 
     `lasting` are the scopes (lower case) whose reading is the one that was published. Of a `settled` day what is
-    changed in place must not be lost either, for only times can be taken back; and where the row of the publication
-    does not tell yet what the manifest does, nothing that is in any file.
+    changed in place must not be lost either, for only times can be taken back.
 
     Raises:
         Conflict: somebody else published the day meanwhile.
@@ -77,16 +74,14 @@ async def put_aside(
     if publication is None:
         return None
     twice = {part.subscription for part in written_twice(partitions)}
-    whole = told_by_manifest and any(part.to_write for part in partitions)
     taken = [
         part
         for part in partitions
         if part.subscription not in publication.aside_of
         and (
-            whole
-            or part.subscription in twice
+            part.subscription in twice
             or _takes_away(part, lasting, as_of)
-            or (settled and _changes_in_place(part, as_of))
+            or (settled and part.restated.in_place)
         )
     ]
     if not taken:
@@ -116,13 +111,6 @@ def day_of(name: str) -> tuple[str, date] | None:
         return metric, date.fromisoformat(rest.partition("/")[0])
     except ValueError:
         return None
-
-
-def _changes_in_place(part: Partition, as_of: datetime) -> bool:
-    """Tell whether a row stays that bears another scope's name from now on."""
-    if not part.restated.changed:
-        return False
-    return not until(part.restated.frame, as_of - MOMENT).equals(part.prior)
 
 
 def _takes_away(part: Partition, lasting: Collection[str], as_of: datetime) -> bool:

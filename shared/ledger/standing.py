@@ -119,23 +119,16 @@ class Standing:
         times += [frame.select(pl.max_horizontal(_TIMES.max())).item() for frame in ledger.values()]
         return max((moment for moment in times if moment is not None), default=self.scopes.since)
 
-    def known_since(
-        self, ledger: Mapping[str, pl.DataFrame], as_of: datetime, *, whole: bool
-    ) -> datetime | None:
+    def known_since(self, as_of: datetime, *, whole: bool) -> datetime | None:
         """Give the time since which something is known of the day, None while no scope has a reading of it.
 
         It is the time of the first publication that had one, though no row bears witness of it where the day was
-        empty then. Where that publication is forgotten but its manifest lies there, the earliest row tells; without
-        a manifest, rows are those of a publisher that came to no end. Where what was left is not whole, it is now.
+        empty then. Where what was left is not whole, it is now.
         """
         if all(pointer.reading is None for pointer in self.pointers.values()):
             return None
-        if self.publication is not None:
-            known = self.publication.known_since
-            return known if whole and known is not None else as_of
-        told = manifest_path(self.metric, self.day) in self.listing.etags
-        first = [_first_time(frame) for frame in ledger.values()] if told and whole else []
-        return min(moment for moment in (as_of, *first) if moment is not None)
+        known = None if self.publication is None or not whole else self.publication.known_since
+        return as_of if known is None else known
 
     def settled_at(self, as_of: datetime, settle: timedelta) -> bool:
         """Tell whether the day was settled at that time."""
@@ -150,11 +143,6 @@ GONE_CURE = (
 _TIMES = pl.col("x_ValidFrom", "x_ValidTo")
 MOMENT = timedelta(microseconds=1)
 """The least by which one publication is later than the one before."""
-
-
-def _first_time(partition: pl.DataFrame) -> datetime | None:
-    first: datetime | None = partition.select(pl.col("x_ValidFrom").min()).item()
-    return first
 
 
 def left_by(publication: Publication) -> dict[str, str]:

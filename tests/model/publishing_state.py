@@ -34,6 +34,7 @@ class Wrong(Enum):
     BLOBS_ARE_LISTED_LAST = auto()
     BLOBS_WITHOUT_ETAG = auto()
     PUBLICATION_WITHOUT_ETAG = auto()
+    ROW_IS_RESTORED_WITHOUT_ETAG = auto()
     NO_SECOND_LOOK_AT_THE_POINTERS = auto()
     GROWING_PARTITIONS_FIRST = auto()
     FILES_ARE_NOT_LOOKED_AT = auto()
@@ -107,7 +108,8 @@ class Message(NamedTuple):
 class Worker(NamedTuple):
     """A process at work: where it is, and all that it has read. `holds` is lost with the message's visibility.
 
-    `listed` are the ETags of the blobs as they were listed, and then as this worker wrote them.
+    `listed` are the ETags of the blobs as they were listed, and then as this worker wrote them. `told` is what a
+    manifest says that is none of the publication's row, and for which reading it was written.
     """
 
     at: str
@@ -116,6 +118,7 @@ class Worker(NamedTuple):
     publication: Publication | None = None
     listed: Etags = ()
     reading: int = -1
+    told: tuple[Content, int] | None = None
     prior: tuple[Content | None, ...] = ()
     todo: tuple[tuple[int, Content], ...] = ()
     expected: int | None = None
@@ -239,4 +242,6 @@ def _etags_renamed(etags: Etags, path: int, small: Mapping[int, int]) -> Etags:
 
 
 def _worker_place(worker: Worker) -> tuple[object, ...]:
-    return worker.at, worker.message, worker.holds, worker.reading, worker.publication or ()
+    read, told = worker.publication, worker.told or ()
+    files = () if read is None else (read.digest, read.etag, *(etag or 0 for etag in read.files))
+    return worker.at, worker.message, worker.holds, worker.reading, files, told

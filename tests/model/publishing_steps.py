@@ -1,7 +1,7 @@
 """What one worker does: each function is one outside effect with what is decided in memory on its answer.
 
 `STEPS` names the outside effect of each place that a worker can be at; the order is that of
-`shared/ledger/publish_day.py`, `standing.py` and `partitions.py`.
+`shared/ledger/publish_day.py`, `standing.py`, `restore_row.py` and `partitions.py`.
 """
 
 from collections.abc import Mapping
@@ -92,7 +92,43 @@ def _compared(scenario: Scenario, worker: Worker) -> Worker:
     looked = left or scenario.wrong is Wrong.FILES_ARE_NOT_LOOKED_AT
     if looked and not differs(scenario, worker.reading, worker.publication):
         return _published(scenario, worker)
+    known = None if worker.publication is None else worker.publication.files[MANIFEST]
+    if worker.listed[MANIFEST] not in {None, known}:
+        return worker._replace(at="get manifest")
     return _reading_ledger(scenario, worker)
+
+
+def get_manifest(scenario: Scenario, state: State, worker: Worker) -> Stepped:
+    """Read a manifest that is not the row's: its publisher died before it saved its own, or is about to."""
+    blob = state.blobs[MANIFEST]
+    assert blob is not None
+    return state, _reading_ledger(scenario, worker._replace(told=(blob.content, blob.by)))
+
+
+def restore_row(scenario: Scenario, state: State, worker: Worker) -> Stepped:
+    """Save the row of the publication that stands in its manifest alone, and start over from there.
+
+    A partition that lies there otherwise than the manifest says is one that nobody knows the ETag of.
+    """
+    assert worker.told is not None
+    digest, by = worker.told
+    standing = state.publication
+    blind = scenario.wrong is Wrong.ROW_IS_RESTORED_WITHOUT_ETAG
+    if _etag(standing) != _etag(worker.publication) and not blind:
+        return state, _from_the_start(scenario, worker)
+    files = [
+        etag if (prior or "") == said else None
+        for etag, prior, said in zip(worker.listed, worker.prior, READINGS[digest], strict=False)
+    ]
+    older = standing is not None and standing.by > by
+    etag = 1 if standing is None else standing.etag + 1
+    row = Publication(digest, (*files, None, worker.listed[MANIFEST]), etag, by)
+    state = state._replace(publication=row, replaced=state.replaced or older)
+    return state, _from_the_start(scenario, worker)
+
+
+def _etag(publication: Publication | None) -> int | None:
+    return None if publication is None else publication.etag
 
 
 def _published(scenario: Scenario, worker: Worker) -> Worker:
@@ -106,7 +142,7 @@ def _reading_ledger(scenario: Scenario, worker: Worker) -> Worker:
         if worker.listed[len(worker.prior)] is not None:
             return worker._replace(at="get partition")
         worker = worker._replace(prior=(*worker.prior, None))
-    return _planned(scenario, worker)
+    return _planned(scenario, worker) if worker.told is None else worker._replace(at="restore row")
 
 
 def get_partition(scenario: Scenario, state: State, worker: Worker) -> Stepped:
@@ -184,7 +220,7 @@ def put_manifest(scenario: Scenario, state: State, worker: Worker) -> Stepped:
 def save_publication(scenario: Scenario, state: State, worker: Worker) -> Stepped:
     standing = state.publication
     blind = scenario.wrong is Wrong.PUBLICATION_WITHOUT_ETAG
-    if (None if standing is None else standing.etag) != worker.expected and not blind:
+    if _etag(standing) != worker.expected and not blind:
         return state, _from_the_start(scenario, worker)
     digest = scenario.readings[worker.reading]
     etag = 1 if standing is None else standing.etag + 1
@@ -231,7 +267,9 @@ STEPS: Mapping[str, tuple[str, Step]] = {
     "list daily": ("blob list daily", list_daily),
     "list manifest": ("blob list manifests", list_manifest),
     "read pointers": ("table query CostDays", read_pointers),
+    "get manifest": ("blob get manifests", get_manifest),
     "get partition": ("blob get ledger", get_partition),
+    "restore row": ("table replace CostDays", restore_row),
     "put partition": ("blob put ledger", put_partition),
     "get daily": ("blob get daily", get_daily),
     "put daily": ("blob put daily", put_daily),

@@ -78,7 +78,8 @@ async def test_request_seeds_a_run_over_windows_and_says_how_it_is_called() -> N
         ({"from": "2026-02-30", "to": "2026-03-02"}, "no day of the calendar"),
         ({"from": "2026-05-02", "to": "2026-05-01"}, "give the earlier day first"),
         ({"from": "2026-05-02", "to": "9999-05-01"}, "the last day that can be asked for is today"),
-        ({"from": "2001-05-02", "to": "2026-05-01"}, "keeps 37 months, now from"),
+        ({"from": "2001-05-02", "to": "2026-05-01"}, "is before any charge of Azure"),
+        ({"from": "2011-05-02", "to": "2026-05-01"}, "keeps 37 months, now from"),
         (
             {"from": "2026-05-01", "to": "2026-05-02", "scopes": ["/subscriptions/x"]},
             "is none of `COST_SCOPES`",

@@ -61,6 +61,7 @@ PUBLISHED_WRONGLY = {
     WronglyPublished.BLOBS_ARE_LISTED_LAST: (FRESH_TOGETHER, publishing.NEVER_BACK),
     WronglyPublished.BLOBS_WITHOUT_ETAG: (TOGETHER, publishing.NEVER_BACK),
     WronglyPublished.PUBLICATION_WITHOUT_ETAG: (TOGETHER, publishing.NEVER_BACK),
+    WronglyPublished.ROW_IS_RESTORED_WITHOUT_ETAG: (TOGETHER, publishing.NEVER_BACK),
     WronglyPublished.NO_SECOND_LOOK_AT_THE_POINTERS: (TOGETHER, publishing.RIGHT_IN_THE_END),
     WronglyPublished.GROWING_PARTITIONS_FIRST: (FROM_NOTHING, publishing.NEVER_TWICE),
     WronglyPublished.FILES_ARE_NOT_LOOKED_AT: (TOGETHER, publishing.RIGHT_IN_THE_END),
