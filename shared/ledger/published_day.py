@@ -17,7 +17,7 @@ import polars as pl
 from shared.ledger.files import CURE, lying, manifest_path, schema_of
 from shared.ledger.manifest import VERSION
 from shared.normalise.exact import text
-from shared.scopes import Scope
+from shared.scopes import Scope, ScopeError
 from shared.staging import decode
 from shared.storage.blobs import Blobs
 from shared.versions import UnreadableError
@@ -173,7 +173,7 @@ def _read(data: bytes, metric: str, day: date) -> Manifest:
         exact = exact and [text(amount) for amount in totals] == [*manifest.totals.values()]
         for scope in manifest.scopes:
             Scope.parse(scope.scope)
-    except (msgspec.DecodeError, UnicodeDecodeError, ArithmeticError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, ArithmeticError, ScopeError) as error:
         raise ValueError(f"is no manifest: {error}") from error
     if manifest.version != VERSION:
         raise ValueError(f"is of version {manifest.version}; this release reads version {VERSION}")

@@ -6,9 +6,8 @@ so the row is made first, before anything else is written. It is `unfinished`: w
 others see alike) is found out by publishing the same once more.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Final
 
 import polars as pl
@@ -22,6 +21,7 @@ from shared.ledger.left import as_described, times_of
 from shared.ledger.published_day import DescribedFile, Manifest, PublishedDay
 from shared.ledger.put_aside import forget
 from shared.ledger.standing import Standing, ledger_of
+from shared.normalise.exact import add_by_currency
 from shared.scopes import Scope
 
 SKEW: Final = timedelta(minutes=15)
@@ -63,8 +63,15 @@ async def _later_manifest(engine: Engine, standing: Standing) -> Manifest | None
     manifest, _ = await where.manifest(standing.listing.etags)
     if manifest is None or publication is None:
         return manifest
-    # An earlier one was put there by somebody; their publishers' clocks differ.
-    return manifest if manifest.published_at > publication.published_at - SKEW else None
+    # The row's own one that somebody edited names the row's files; an earlier one was put there by somebody as
+    # well, but publishers' clocks differ.
+    is_edited = _hashes(manifest.files) == _hashes(publication.files)
+    is_later = manifest.published_at > publication.published_at - SKEW
+    return manifest if is_later and not is_edited else None
+
+
+def _hashes(files: Iterable[PublishedFile | DescribedFile]) -> dict[str, str]:
+    return {file.path: file.sha256 for file in files}
 
 
 def _publication(
@@ -76,6 +83,13 @@ def _publication(
     before = standing.publication
     scopes = {Scope.parse(scope.scope).key: scope for scope in manifest.scopes}
     rows = current_rows(standing.day, back)
+    owned = {
+        key: owned_of(
+            rows.filter(pl.col("x_SourceScope") == scope.scope.lower()), COST_COLUMN[standing.metric]
+        )
+        for key, scope in scopes.items()
+        if scope.digest
+    }
     return Publication(
         metric=standing.metric,
         day=standing.day,
@@ -87,16 +101,10 @@ def _publication(
         scopes_at=_NO_LIST if before is None else before.scopes_at,
         as_of=_as_of(before, back),
         status=manifest.status,
-        totals={currency: Decimal(amount) for currency, amount in manifest.totals.items()},
+        totals=add_by_currency(one.totals for one in owned.values()),
         published_at=manifest.published_at,
         files=tuple(_as_published(file, described) for file in manifest.files),
-        owned={
-            key: owned_of(
-                rows.filter(pl.col("x_SourceScope") == scope.scope.lower()), COST_COLUMN[standing.metric]
-            )
-            for key, scope in scopes.items()
-            if scope.digest
-        },
+        owned=owned,
         manifest_etag=standing.listing.etags[manifest_path(standing.metric, standing.day)],
         unfinished=True,
         known_since=manifest.since,

@@ -4,6 +4,7 @@ Readers saw what it published. So what comes later is an adjustment, a new group
 since then, as if its row had been saved.
 """
 
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ import pytest
 
 from infra.local.simulator import Tenant, add, restate
 from shared.engine import open_engine
-from shared.ledger.files import daily_path
+from shared.ledger.files import daily_path, manifest_path
 from shared.messages import DAYS, PAGES, RUNS
 from shared.worker import STEPS
 from tests.faults import dies
@@ -96,6 +97,20 @@ async def test_publisher_that_dies_anywhere_before_a_newer_reading_either_publis
     lives_from = seen.index(lived)
     assert seen == [never] * lives_from + [lived] * (place - lives_from)
     assert 10 < lives_from < place - 3
+
+
+async def test_manifest_that_somebody_edited_is_made_anew_and_tells_nothing() -> None:
+    tenant = tenant_of(days=1)
+    (day,) = tenant.days
+    async with settled(tenant) as bench:
+        await bench.run()
+        published = await bench.manifest(METRIC, day)
+        edited = {**published, "known_since": "2026-05-04T00:00:00Z"}
+        await bench.engine.storage.blobs.put("costs", manifest_path(METRIC, day), json.dumps(edited).encode())
+
+        await change(bench)
+
+        assert (await bench.manifest(METRIC, day))["known_since"] == published["known_since"]
 
 
 async def not_at_all(_: Laptop) -> None:
