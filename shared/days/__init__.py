@@ -1,7 +1,8 @@
 """Pointers and publications: the rows of the table CostDays.
 
-    partition METRIC|DAY    row scope|KEY       which reading of a scope counts for the day, and its last attempt
-                            row publication     what was last published of the day, and from which readings
+    METRIC|DAY              scope|KEY       which reading of a scope counts for the day, and its last attempt
+    METRIC|DAY              publication     what was last published of the day, and from which readings
+    announced|METRIC|DAY    publication     the same, from before the manifest of a publication is written
 
 A pointer only ever moves to a later reading, whoever moves it and in whatever order; its `changed_at` never
 goes back. A publication is written last, under its ETag.
@@ -10,6 +11,7 @@ goes back. A publication is written last, under its ETag.
 from shared.days.book import DayBook
 from shared.days.model import (
     LAPSE,
+    Announced,
     Attempt,
     Day,
     Owned,
@@ -26,6 +28,7 @@ from shared.days.rows import TABLE
 __all__ = [
     "LAPSE",
     "TABLE",
+    "Announced",
     "Attempt",
     "Day",
     "DayBook",

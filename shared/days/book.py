@@ -5,15 +5,18 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import date
 
-from shared.days.model import Attempt, Day, Pointer, Publication, Reading, moved, noted
+from shared.days.model import Announced, Attempt, Day, Pointer, Publication, Reading, moved, noted
 from shared.days.rows import (
+    ANNOUNCED,
     PUBLICATION,
     SCOPE,
     TABLE,
+    announced_row,
     day_of,
     partition,
     pointer_row,
     publication_row,
+    read_announced,
     read_pointer,
     read_publication,
 )
@@ -149,6 +152,22 @@ class DayBook:
         if publication.etag is None:
             return await self._tables.insert(TABLE, row)
         return await self._tables.replace(TABLE, row, publication.etag)
+
+    async def announce(self, announced: Announced) -> None:
+        """Write what the publication's row will say, before its manifest is written.
+
+        Of two publishers the later one's stands: the other's manifest is then one that nobody announced.
+        """
+        await self._tables.upsert(TABLE, announced_row(announced))
+
+    async def announced(self, metric: str, day: date) -> Announced | None:
+        """Read what was announced last, published or not.
+
+        Raises:
+            UnreadableError: its row cannot be read.
+        """
+        row = await self._tables.get(TABLE, f"{ANNOUNCED}{partition(metric, day)}", PUBLICATION)
+        return None if row is None else read_announced(row)
 
     async def _save(self, changed: Pointer, read: Pointer) -> bool:
         if changed == read:

@@ -181,6 +181,14 @@ class Publication:
 
 
 @dataclass(frozen=True, slots=True)
+class Announced:
+    """A publication whose manifest is about to be written, all files but that are; `manifest_sha256` is in hex."""
+
+    publication: Publication
+    manifest_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Day:
     """All that CostDays holds of one day."""
 

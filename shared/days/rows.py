@@ -1,5 +1,6 @@
 """How pointers and publications are written as rows of CostDays, and read from them."""
 
+import re
 from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
@@ -7,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from shared.days.model import Attempt, Owned, Pointer, Publication, PublishedFile, Reading
+from shared.days.model import Announced, Attempt, Owned, Pointer, Publication, PublishedFile, Reading
 from shared.ledger.columns import COST_COLUMN
 from shared.scopes import Scope
 from shared.storage.packing import pack_json, unpack_json
@@ -16,8 +17,12 @@ from shared.versions import VERSION, converted, demand, entity, has_packed, read
 
 T = TypeVar("T")
 
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+
 TABLE = "CostDays"
 PUBLICATION = "publication"
+ANNOUNCED: Final = "announced|"
+"""What stands before a day's partition in that of the publication which is about to be made."""
 _PUBLISHED: Final = ("view", "listed", "disagrees", "alike", "owned", "totals", "files", "ended", "aside_of")
 """What is packed into a publication's row."""
 SCOPE: Final = "scope|"
@@ -26,6 +31,7 @@ STATUSES: Final = frozenset({"reconciled", "incomplete", "unreconciled"})
 
 POINTER_CURE: Final = "restore it, or remove it and let `run` read the scope's day again"
 PUBLICATION_CURE: Final = "restore it, or remove it and let `run` read the day again, which publishes it anew"
+ANNOUNCED_CURE: Final = "remove it: the day is then published anew over what its publication left"
 STRAY_CURE: Final = "remove it: it belongs to no day"
 
 
@@ -117,6 +123,29 @@ def read_publication(row: Row) -> Publication:
     Raises:
         UnreadableError: the row is not one that this release writes.
     """
+    return _publication(row)
+
+
+def announced_row(announced: Announced) -> Row:
+    """Write a publication that is about to be made as a row of a partition of its own."""
+    row = publication_row(announced.publication)
+    return Row(f"{ANNOUNCED}{row.pk}", row.rk, {**row.values, "manifest_sha256": announced.manifest_sha256})
+
+
+@reads(TABLE, ANNOUNCED_CURE)
+def read_announced(row: Row) -> Announced:
+    """Read a publication that was about to be made; it has no ETag.
+
+    Raises:
+        UnreadableError: the row is not one that this release writes.
+    """
+    values = dict(row.values)
+    sha256 = values.pop("manifest_sha256", None)
+    demand(isinstance(sha256, str) and _SHA256.fullmatch(sha256) is not None, "manifest_sha256", sha256)
+    return Announced(_publication(Row(row.pk.removeprefix(ANNOUNCED), row.rk, values)), str(sha256))
+
+
+def _publication(row: Row) -> Publication:
     metric, day = _place(row)
     demand(row.rk == PUBLICATION, "RowKey", row.rk)
     told = {

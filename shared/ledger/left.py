@@ -10,16 +10,14 @@ moment, unless its publisher replaced none.
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 
 import polars as pl
 
 from shared.days import PublishedFile
 from shared.engine import Engine
 from shared.ledger.classify import until
-from shared.ledger.files import ledger_path, manifest_path
+from shared.ledger.files import ledger_path
 from shared.ledger.partitions import Left
-from shared.ledger.published_day import DescribedFile
 from shared.ledger.put_aside import aside_of
 from shared.ledger.standing import Standing
 from shared.staging import encode
@@ -48,9 +46,9 @@ async def left_by_publication(
     publication, aside = standing.publication, await aside_of(engine, standing)
     if publication is None:
         # Rows of a manifest whose files are not to be found again stand for it, as those of an open day do below.
-        told = manifest_path(standing.metric, standing.day) in standing.listing.etags
-        nothing = {name: frame.clear() for name, frame in ledger.items()}
-        return Left(ledger, whole=False) if told else Left(nothing)
+        if standing.manifest_etag is not None:
+            return Left(ledger, whole=False)
+        return Left({name: frame.clear() for name, frame in ledger.items()})
     back = {**as_described(standing, ledger, described, publication.files), **aside}
     if back.keys() >= ledger.keys():
         return Left(back)
@@ -71,7 +69,7 @@ def as_described(
     standing: Standing,
     ledger: Mapping[str, pl.DataFrame],
     described: Mapping[str, PublishedFile],
-    files: Iterable[PublishedFile | DescribedFile],
+    files: Iterable[PublishedFile],
 ) -> dict[str, pl.DataFrame]:
     """Give the partitions as they were when `files` were written, those alone that can be taken back to that."""
     hashes = {file.path: file.sha256 for file in files}
@@ -91,14 +89,10 @@ def _when(frame: pl.DataFrame, now: str, then: str | None) -> pl.DataFrame | Non
     nothing = frame.clear()
     if then is None:
         return nothing
+    times = sorted({*frame["x_ValidFrom"], *frame["x_ValidTo"].drop_nulls()}, reverse=True)
     # The latest is the file as it lies there.
-    earlier = (until(frame, at) for at in times_of(frame)[1:])
+    earlier = (until(frame, at) for at in times[1:])
     for back in (*earlier, nothing):
         if hashlib.sha256(encode(back)).hexdigest() == then:
             return back
     return None
-
-
-def times_of(frame: pl.DataFrame) -> list[datetime]:
-    """Give the times at which rows came to a partition or went from it, the latest first."""
-    return sorted({*frame["x_ValidFrom"], *frame["x_ValidTo"].drop_nulls()}, reverse=True)

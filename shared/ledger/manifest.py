@@ -105,8 +105,6 @@ def _scope(pointer: Pointer, shadowed: Mapping[str, Decimal], disagrees: Mapping
         entry |= {
             "run": reading.run,
             "generation": reading.generation,
-            "digest": reading.digest,
-            "shape": reading.shape,
             "read_at": _time(reading.read_at),
             "records": reading.records,
             "totals": _amounts(reading.totals),
@@ -131,8 +129,6 @@ def _blank(path: str) -> dict[str, Any]:
         "state",
         "run",
         "generation",
-        "digest",
-        "shape",
         "read_at",
         "records",
         "totals",

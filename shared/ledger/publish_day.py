@@ -4,6 +4,7 @@ Every write is conditional on what was listed, and the publication comes last un
 that was overtaken loses a condition and starts over from what stands now.
 """
 
+import hashlib
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date, timedelta
@@ -11,7 +12,7 @@ from decimal import Decimal
 
 import polars as pl
 
-from shared.days import Owned, Publication, PublishedFile
+from shared.days import Announced, Owned, Publication, PublishedFile
 from shared.engine import Engine
 from shared.events import DAY_PUBLISHED, DAY_UNCHANGED, PUBLISH_RACE_LOST, emit
 from shared.ledger.believed import Believed, believed, current_rows, lasting, owned_of
@@ -97,15 +98,18 @@ async def _publish(engine: Engine, run: Run, metric: str, day: date) -> None:
         emit(DAY_UNCHANGED, run=run.id, metric=metric, day=day.isoformat())
         return
     try:
-        if await restore_row(engine, files, standing):
-            standing = await stand(engine, files, run, metric, day)
-        await _bring_up_to(engine, run, files, standing)
+        restored = await restore_row(engine, files, standing)
+        if not restored:
+            await _bring_up_to(engine, run, files, standing)
     except (StagedPageMissingError, UnreadableError) as error:
         # What somebody else writes at this moment may look like something that is gone.
         now = await engine.days.publication(metric, day)
         if now != standing.publication:
             raise Conflict(f"the publication of {metric} {day}") from error
         raise
+    if restored:
+        # That may be what the pointers say.
+        await _publish(engine, run, metric, day)
 
 
 async def _bring_up_to(engine: Engine, run: Run, files: PublishedFiles, standing: Standing) -> None:
@@ -160,6 +164,7 @@ async def _bring_up_to(engine: Engine, run: Run, files: PublishedFiles, standing
     document = manifest(
         publication, standing.scopes.listed, standing.pointers, owned.shadowed, settled=settled
     )
+    await engine.days.announce(Announced(publication, hashlib.sha256(document).hexdigest()))
     etag = await files.put(standing.listing, manifest_path(metric, day), document, "application/json")
     await engine.days.save_publication(replace(publication, manifest_etag=etag))
     await forget(engine, held)

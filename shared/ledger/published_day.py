@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Annotated, Literal, Protocol, TypeVar
+from typing import Annotated, Protocol, TypeVar
 
 import msgspec
 import polars as pl
@@ -17,7 +17,6 @@ import polars as pl
 from shared.ledger.files import CURE, lying, manifest_path, schema_of
 from shared.ledger.manifest import VERSION
 from shared.normalise.exact import text
-from shared.scopes import Scope, ScopeError
 from shared.staging import decode
 from shared.storage.blobs import Blobs
 from shared.versions import UnreadableError
@@ -45,21 +44,6 @@ class DescribedFile(msgspec.Struct, frozen=True):
     sha256: str
 
 
-class ScopeOfManifest(msgspec.Struct, frozen=True):
-    """A scope as a manifest tells it; `generation`, `digest` and `shape` are None where nothing of it was read."""
-
-    scope: str
-    state: str
-    generation: str | None = None
-    digest: str | None = None
-    shape: str | None = None
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether it tells which reading the published rows are of, if there is one."""
-        return self.generation is None or bool(self.digest and self.shape)
-
-
 class Manifest(msgspec.Struct, frozen=True):
     """What readers need of a manifest; totals are texts.
 
@@ -69,11 +53,9 @@ class Manifest(msgspec.Struct, frozen=True):
     version: int
     metric: str
     usage_date: date
-    status: Literal["reconciled", "incomplete", "unreconciled"]
     data_as_of: _Time | None
     published_at: _Time
     totals: dict[str, str]
-    scopes: list[ScopeOfManifest]
     files: list[DescribedFile]
     known_since: _Time | None = None
 
@@ -171,9 +153,7 @@ def _read(data: bytes, metric: str, day: date) -> Manifest:
         totals = [Decimal(amount) for amount in manifest.totals.values()]
         exact = all(amount.is_finite() for amount in totals)
         exact = exact and [text(amount) for amount in totals] == [*manifest.totals.values()]
-        for scope in manifest.scopes:
-            Scope.parse(scope.scope)
-    except (msgspec.DecodeError, UnicodeDecodeError, ArithmeticError, ScopeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, ArithmeticError) as error:
         raise ValueError(f"is no manifest: {error}") from error
     if manifest.version != VERSION:
         raise ValueError(f"is of version {manifest.version}; this release reads version {VERSION}")

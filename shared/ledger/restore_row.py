@@ -1,128 +1,61 @@
-"""The row of a publication whose publisher died after the manifest: made from what the manifest says.
+"""The row of a publication whose publisher died after the manifest: as it was announced before that.
 
 Readers saw that publication, so it is the last one, and whoever publishes next must begin there: what it left, since
-when something is known of the day, which readings its rows are of. All of that is asked of the publication's row,
-so the row is made first, before anything else is written. It is `unfinished`: what no manifest tells (whose costs
-others see alike) is found out by publishing the same once more.
+when something is known of the day, which readings its rows are of. A manifest is output and could have been edited;
+so its publisher announces what its row will say, with the manifest's hash, and the row is made of that.
 """
 
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
-from typing import Final
+import hashlib
+from dataclasses import replace
 
-import polars as pl
-
-from shared.days import Publication, PublishedFile
+from shared.days import Announced
 from shared.engine import Engine
-from shared.ledger.believed import current_rows, owned_of
-from shared.ledger.columns import COST_COLUMN
 from shared.ledger.files import PublishedFiles, manifest_path, subscription_of
-from shared.ledger.left import as_described, times_of
-from shared.ledger.published_day import DescribedFile, Manifest, PublishedDay
+from shared.ledger.left import as_described
 from shared.ledger.put_aside import forget
 from shared.ledger.standing import Standing, ledger_of
-from shared.normalise.exact import add_by_currency
-from shared.scopes import Scope
-
-SKEW: Final = timedelta(minutes=15)
-"""By how much the clocks of two workers may differ."""
-
-_NO_LIST: Final = datetime(1970, 1, 1, tzinfo=UTC)
-"""When the scope list came to be of which nobody knows any more: any run's is newer."""
+from shared.storage.errors import Conflict
 
 
 async def restore_row(engine: Engine, files: PublishedFiles, standing: Standing) -> bool:
-    """Save the row of the publication that stands in its manifest alone, and tell whether there was one.
-
-    There is none where a file that the manifest names is not to be found again: nobody knows then what it said.
+    """Save the row of the publication that was announced and has its manifest, and tell whether there was one.
 
     Raises:
         Conflict: somebody else, maybe that publisher itself, saved the row or wrote a file meanwhile.
-        UnreadableError: a ledger file cannot be read.
+        UnreadableError: what was announced, or a ledger file, cannot be read.
     """
-    manifest = await _later_manifest(engine, standing)
-    if manifest is None or not all(scope.is_whole for scope in manifest.scopes):
+    before, etag = standing.publication, standing.manifest_etag
+    if etag is None or (before is not None and before.manifest_etag == etag):
         return False
-    ledger, described = await ledger_of(files, standing)
-    back = as_described(standing, ledger, described, manifest.files)
-    named = (subscription_of(file.path, standing.metric, standing.day) for file in manifest.files)
-    if not back.keys() >= {*named} - {None}:
+    announced = await engine.days.announced(standing.metric, standing.day)
+    if announced is None or not await _is_published(engine, standing, announced, etag):
         return False
-    await engine.days.save_publication(_publication(standing, manifest, back, described))
-    await forget(engine, standing.publication)
+    publication = announced.publication
+    if before is None and not await _is_whole(files, standing, announced):
+        # Somebody removed the row, so that the day begins anew without what is gone.
+        return False
+    row = replace(publication, manifest_etag=etag, etag=None if before is None else before.etag)
+    await engine.days.save_publication(row)
+    await forget(engine, before)
     return True
 
 
-async def _later_manifest(engine: Engine, standing: Standing) -> Manifest | None:
-    """Give the day's manifest where it is of a later publication than the row's."""
-    publication = standing.publication
-    etag = standing.listing.etags.get(manifest_path(standing.metric, standing.day))
-    if etag is None or (publication is not None and publication.manifest_etag == etag):
-        return None
-    where = PublishedDay(engine.storage.blobs, engine.settings.container, standing.metric, standing.day)
-    manifest, _ = await where.manifest(standing.listing.etags)
-    if manifest is None or publication is None:
-        return manifest
-    # The row's own one that somebody edited names the row's files; an earlier one was put there by somebody as
-    # well, but publishers' clocks differ.
-    is_edited = _hashes(manifest.files) == _hashes(publication.files)
-    is_later = manifest.published_at > publication.published_at - SKEW
-    return manifest if is_later and not is_edited else None
-
-
-def _hashes(files: Iterable[PublishedFile | DescribedFile]) -> dict[str, str]:
-    return {file.path: file.sha256 for file in files}
-
-
-def _publication(
-    standing: Standing,
-    manifest: Manifest,
-    back: Mapping[str, pl.DataFrame],
-    described: Mapping[str, PublishedFile],
-) -> Publication:
+async def _is_published(engine: Engine, standing: Standing, announced: Announced, etag: str) -> bool:
+    """Tell whether the manifest that lies there is the one that was announced, and later than the row."""
     before = standing.publication
-    scopes = {Scope.parse(scope.scope).key: scope for scope in manifest.scopes}
-    rows = current_rows(standing.day, back)
-    owned = {
-        key: owned_of(
-            rows.filter(pl.col("x_SourceScope") == scope.scope.lower()), COST_COLUMN[standing.metric]
-        )
-        for key, scope in scopes.items()
-        if scope.digest
-    }
-    return Publication(
-        metric=standing.metric,
-        day=standing.day,
-        view={
-            key: (scope.scope.lower(), scope.digest or "", scope.shape or "", scope.state)
-            for key, scope in scopes.items()
-        },
-        listed=tuple(sorted(scopes)),
-        scopes_at=_NO_LIST if before is None else before.scopes_at,
-        as_of=_as_of(before, back),
-        status=manifest.status,
-        totals=add_by_currency(one.totals for one in owned.values()),
-        published_at=manifest.published_at,
-        files=tuple(_as_published(file, described) for file in manifest.files),
-        owned=owned,
-        manifest_etag=standing.listing.etags[manifest_path(standing.metric, standing.day)],
-        unfinished=True,
-        known_since=manifest.since,
-        ended={name: ended for name, frame in back.items() if (ended := frame["x_ValidTo"].count())},
-        disagrees={} if before is None else before.disagrees,
-        alike={} if before is None else before.alike,
-        etag=None if before is None else before.etag,
-    )
+    if before is not None and announced.publication.as_of <= before.as_of:
+        return False
+    path = manifest_path(standing.metric, standing.day)
+    blob = await engine.storage.blobs.get(engine.settings.container, path, if_match=etag)
+    if blob is None:
+        raise Conflict(path)
+    return hashlib.sha256(blob.data).hexdigest() == announced.manifest_sha256
 
 
-def _as_of(before: Publication | None, back: Mapping[str, pl.DataFrame]) -> datetime:
-    """Give the latest time that stands in the ledger, and one that is not before the row's."""
-    times = [time for frame in back.values() for time in times_of(frame)]
-    return max([*times, _NO_LIST if before is None else before.as_of])
-
-
-def _as_published(file: DescribedFile, described: Mapping[str, PublishedFile]) -> PublishedFile:
-    """Give a file as its publisher wrote it; one that lies there in other bytes has an ETag that nobody knows."""
-    lies = {one.path: one for one in described.values()}.get(file.path)
-    etag = lies.etag if lies is not None and lies.sha256 == file.sha256 else ""
-    return PublishedFile(file.path, file.rows, file.bytes, file.sha256, etag)
+async def _is_whole(files: PublishedFiles, standing: Standing, announced: Announced) -> bool:
+    """Tell whether every ledger file that was announced can be found again."""
+    ledger, described = await ledger_of(files, standing)
+    found = as_described(standing, ledger, described, announced.publication.files)
+    paths = (file.path for file in announced.publication.files)
+    named = (subscription_of(path, standing.metric, standing.day) for path in paths)
+    return found.keys() >= {*named} - {None}

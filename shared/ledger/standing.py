@@ -52,6 +52,11 @@ class Standing:
         return left == lies
 
     @property
+    def manifest_etag(self) -> str | None:
+        """The ETag of the manifest that lies there, None where there is none."""
+        return self.listing.etags.get(manifest_path(self.metric, self.day))
+
+    @property
     def had_reading(self) -> bool:
         """Whether a publication with data stands: what comes after it may be an adjustment.
 

@@ -112,6 +112,7 @@ DAY_OF_TWO_PARTITIONS = (
     "blob put ledger",
     "blob get daily",
     "blob put daily",
+    "table upsert CostDays",
     "blob put manifests",
     "table replace CostDays",
     "table query CostDays",
@@ -150,6 +151,7 @@ def start(scenario: Scenario) -> State:
     return State(
         blobs=tuple(Blob(content, 1, 0) if stands and content else None for content in contents),
         publication=Publication(digest, files, 1, 0) if stands else None,
+        announced=Publication(digest, (*files[:MANIFEST], None), 0, 0) if stands else None,
         runs=(CLOSED,) if stands else (),
         tasks=(None,) if stands else (),
         queue=(),

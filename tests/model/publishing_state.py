@@ -108,8 +108,8 @@ class Message(NamedTuple):
 class Worker(NamedTuple):
     """A process at work: where it is, and all that it has read. `holds` is lost with the message's visibility.
 
-    `listed` are the ETags of the blobs as they were listed, and then as this worker wrote them. `told` is what a
-    manifest says that is none of the publication's row, and for which reading it was written.
+    `listed` are the ETags of the blobs as they were listed, and then as this worker wrote them. `announced` is
+    what was announced of a manifest that is not the row's.
     """
 
     at: str
@@ -118,7 +118,7 @@ class Worker(NamedTuple):
     publication: Publication | None = None
     listed: Etags = ()
     reading: int = -1
-    told: tuple[Content, int] | None = None
+    announced: Publication | None = None
     prior: tuple[Content | None, ...] = ()
     todo: tuple[tuple[int, Content], ...] = ()
     expected: int | None = None
@@ -131,6 +131,7 @@ class State(NamedTuple):
 
     blobs: tuple[Blob | None, ...]
     publication: Publication | None
+    announced: Publication | None
     runs: tuple[Run, ...]
     tasks: tuple[Task | None, ...]
     queue: tuple[Message, ...]
@@ -188,26 +189,34 @@ def in_short(state: State) -> State:
     state = state._replace(queue=tuple(one for one in state.queue if not state.runs[one.run].closed))
     oldest = min((worker.reading for worker in state.workers if worker.reading >= 0), default=len(state.runs))
     blobs, workers, publication = list(state.blobs), list(state.workers), state.publication
+    announced = state.announced
     for path, blob in enumerate(blobs):
         if blob is None or (blob.etag == 1 and blob.by == NOBODY):
             continue
         known = {blob.etag}
         known.update(worker.listed[path] or blob.etag for worker in workers if len(worker.listed) > path)
-        read = [publication, *(worker.publication for worker in workers)]
+        read = [publication, announced]
+        read += [row for worker in workers for row in (worker.publication, worker.announced)]
         known.update(one.files[path] or blob.etag for one in read if one is not None)
         small = {etag: number for number, etag in enumerate(sorted(known), 1)}
         blobs[path] = blob._replace(etag=small[blob.etag], by=blob.by if blob.by > oldest else NOBODY)
         if small[blob.etag] == blob.etag:
             continue
-        publication = _renamed(publication, path, small)
+        publication, announced = _renamed(publication, path, small), _renamed(announced, path, small)
         for number, worker in enumerate(workers):
             listed = _etags_renamed(worker.listed, path, small)
             workers[number] = worker._replace(
-                listed=listed, publication=_renamed(worker.publication, path, small)
+                listed=listed,
+                publication=_renamed(worker.publication, path, small),
+                announced=_renamed(worker.announced, path, small),
             )
     if publication is not None:
         workers, publication = _publication_in_short(workers, publication, oldest)
-    return state._replace(blobs=tuple(blobs), workers=tuple(workers), publication=publication)
+    if announced is not None and announced.by <= oldest:
+        announced = announced._replace(by=NOBODY)
+    return state._replace(
+        blobs=tuple(blobs), workers=tuple(workers), publication=publication, announced=announced
+    )
 
 
 def _publication_in_short(
@@ -242,6 +251,9 @@ def _etags_renamed(etags: Etags, path: int, small: Mapping[int, int]) -> Etags:
 
 
 def _worker_place(worker: Worker) -> tuple[object, ...]:
-    read, told = worker.publication, worker.told or ()
-    files = () if read is None else (read.digest, read.etag, *(etag or 0 for etag in read.files))
-    return worker.at, worker.message, worker.holds, worker.reading, files, told
+    rows = [_publication_place(row) for row in (worker.publication, worker.announced)]
+    return worker.at, worker.message, worker.holds, worker.reading, *rows
+
+
+def _publication_place(row: Publication | None) -> tuple[object, ...]:
+    return () if row is None else (row.digest, row.etag, *(etag or 0 for etag in row.files))

@@ -94,35 +94,38 @@ def _compared(scenario: Scenario, worker: Worker) -> Worker:
         return _published(scenario, worker)
     known = None if worker.publication is None else worker.publication.files[MANIFEST]
     if worker.listed[MANIFEST] not in {None, known}:
-        return worker._replace(at="get manifest")
+        return worker._replace(at="get announced")
     return _reading_ledger(scenario, worker)
 
 
+def get_announced(scenario: Scenario, state: State, worker: Worker) -> Stepped:
+    """Read what was announced: the manifest is not the row's, so its publisher died, or is about to save its own."""
+    if state.announced is None:
+        return state, _reading_ledger(scenario, worker)
+    return state, worker._replace(at="get manifest", announced=state.announced)
+
+
 def get_manifest(scenario: Scenario, state: State, worker: Worker) -> Stepped:
-    """Read a manifest that is not the row's: its publisher died before it saved its own, or is about to."""
     blob = state.blobs[MANIFEST]
-    assert blob is not None
-    return state, _reading_ledger(scenario, worker._replace(told=(blob.content, blob.by)))
+    if blob is None or blob.etag != worker.listed[MANIFEST]:
+        return state, _from_the_start(scenario, worker)
+    assert worker.announced is not None
+    if blob.content != worker.announced.digest:
+        return state, _reading_ledger(scenario, worker._replace(announced=None))
+    return state, worker._replace(at="restore row")
 
 
 def restore_row(scenario: Scenario, state: State, worker: Worker) -> Stepped:
-    """Save the row of the publication that stands in its manifest alone, and start over from there.
-
-    A partition that lies there otherwise than the manifest says is one that nobody knows the ETag of.
-    """
-    assert worker.told is not None
-    digest, by = worker.told
+    """Save the row of the publication that has its manifest, as it was announced, and start over from there."""
+    assert worker.announced is not None
     standing = state.publication
     blind = scenario.wrong is Wrong.ROW_IS_RESTORED_WITHOUT_ETAG
     if _etag(standing) != _etag(worker.publication) and not blind:
         return state, _from_the_start(scenario, worker)
-    files = [
-        etag if (prior or "") == said else None
-        for etag, prior, said in zip(worker.listed, worker.prior, READINGS[digest], strict=False)
-    ]
-    older = standing is not None and standing.by > by
+    older = standing is not None and standing.by > worker.announced.by
     etag = 1 if standing is None else standing.etag + 1
-    row = Publication(digest, (*files, None, worker.listed[MANIFEST]), etag, by)
+    files = (*worker.announced.files[:MANIFEST], worker.listed[MANIFEST])
+    row = worker.announced._replace(files=files, etag=etag)
     state = state._replace(publication=row, replaced=state.replaced or older)
     return state, _from_the_start(scenario, worker)
 
@@ -142,7 +145,7 @@ def _reading_ledger(scenario: Scenario, worker: Worker) -> Worker:
         if worker.listed[len(worker.prior)] is not None:
             return worker._replace(at="get partition")
         worker = worker._replace(prior=(*worker.prior, None))
-    return _planned(scenario, worker) if worker.told is None else worker._replace(at="restore row")
+    return _planned(scenario, worker)
 
 
 def get_partition(scenario: Scenario, state: State, worker: Worker) -> Stepped:
@@ -200,14 +203,21 @@ def get_daily(scenario: Scenario, state: State, worker: Worker) -> Stepped:
     if blob is None or blob.etag != worker.listed[DAILY]:
         return state, _from_the_start(scenario, worker)
     same = blob.content == scenario.readings[worker.reading]
-    return state, worker._replace(at="put manifest" if same else "put daily")
+    return state, worker._replace(at="announce" if same else "put daily")
 
 
 def put_daily(scenario: Scenario, state: State, worker: Worker) -> Stepped:
     done = _put(scenario, state, worker, DAILY, scenario.readings[worker.reading])
     if done is None:
         return state, _from_the_start(scenario, worker)
-    return done[0], done[1]._replace(at="put manifest")
+    return done[0], done[1]._replace(at="announce")
+
+
+def announce(scenario: Scenario, state: State, worker: Worker) -> Stepped:
+    """Write what the row will say, over what anybody has announced before."""
+    digest = scenario.readings[worker.reading]
+    announced = Publication(digest, (*worker.listed[:MANIFEST], None), 0, worker.reading)
+    return state._replace(announced=announced), worker._replace(at="put manifest")
 
 
 def put_manifest(scenario: Scenario, state: State, worker: Worker) -> Stepped:
@@ -267,12 +277,14 @@ STEPS: Mapping[str, tuple[str, Step]] = {
     "list daily": ("blob list daily", list_daily),
     "list manifest": ("blob list manifests", list_manifest),
     "read pointers": ("table query CostDays", read_pointers),
+    "get announced": ("table get CostDays", get_announced),
     "get manifest": ("blob get manifests", get_manifest),
     "get partition": ("blob get ledger", get_partition),
     "restore row": ("table replace CostDays", restore_row),
     "put partition": ("blob put ledger", put_partition),
     "get daily": ("blob get daily", get_daily),
     "put daily": ("blob put daily", put_daily),
+    "announce": ("table upsert CostDays", announce),
     "put manifest": ("blob put manifests", put_manifest),
     "save publication": ("table replace CostDays", save_publication),
     "look again": ("table query CostDays", look_again),

@@ -6,7 +6,7 @@ since then, as if its row had been saved.
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
@@ -18,12 +18,17 @@ import pytest
 
 from infra.local.simulator import Tenant, add, restate
 from shared.engine import open_engine
-from shared.ledger.files import daily_path, manifest_path
+from shared.ledger.files import PublishedFiles, daily_path, manifest_path
+from shared.ledger.publish_day import publish_day
+from shared.ledger.restore_row import restore_row
+from shared.ledger.standing import stand
 from shared.messages import DAYS, PAGES, RUNS
+from shared.purge import purge
+from shared.runs import RunStatus
 from shared.worker import STEPS
 from tests.faults import dies
 from tests.laptop import Laptop, laptop
-from tests.storage.test_half_published import half_publish, swap_costs
+from tests.storage.test_half_published import WRITE, half_publish, swap_costs
 from tests.then import METRIC, Cell, amounts, asked, costs, now, tenant_of
 from tests.truth import truth_of
 
@@ -32,11 +37,23 @@ GROUPING = "ResourceGroupName,ServiceName,ChargeType,ResourceLocation,Meter"
 
 
 @asynccontextmanager
-async def settled(tenant: Tenant) -> AsyncIterator[Laptop]:
-    """Begin when the tenant's day is settled long since."""
-    async with laptop(tenant) as bench:
+async def settled(tenant: Tenant, *scopes: str) -> AsyncIterator[Laptop]:
+    """Begin when the tenant's day is settled long since; without `scopes`, with all of its subscriptions."""
+    async with laptop(tenant, COST_SCOPES=",".join(scopes or tenant.subscription_scopes)) as bench:
         bench.clock.ahead += timedelta(days=20)
         yield bench
+
+
+@asynccontextmanager
+async def changed_settings(bench: Laptop, **settings: str) -> AsyncIterator[None]:
+    mine, environ = bench.engine, {**bench.environ, **settings}
+    async with open_engine(environ, edge=bench.edge, clock=bench.clock, jitter=Random(0)) as bench.engine:
+        yield
+    bench.engine = mine
+
+
+def listing(bench: Laptop, *scopes: str) -> AbstractAsyncContextManager[None]:
+    return changed_settings(bench, COST_SCOPES=",".join(scopes))
 
 
 async def fail_all(bench: Laptop) -> None:
@@ -47,11 +64,8 @@ async def fail_all(bench: Laptop) -> None:
 
 
 async def regroup(bench: Laptop) -> None:
-    environ = {**bench.environ, "COST_GROUPING": GROUPING}
-    mine = bench.engine
-    async with open_engine(environ, edge=bench.edge, clock=bench.clock, jitter=Random(0)) as bench.engine:
+    async with changed_settings(bench, COST_GROUPING=GROUPING):
         await bench.run()
-    bench.engine = mine
 
 
 async def change(bench: Laptop) -> None:
@@ -99,18 +113,112 @@ async def test_publisher_that_dies_anywhere_before_a_newer_reading_either_publis
     assert 10 < lives_from < place - 3
 
 
-async def test_manifest_that_somebody_edited_is_made_anew_and_tells_nothing() -> None:
+async def test_older_run_brings_no_older_scope_list_back_after_a_death() -> None:
+    """GIVEN a scope that was added, and a publisher of the new list that died after its manifest."""
+    tenant = tenant_of(days=1)
+    (day,) = tenant.days
+    one, other = tenant.subscription_scopes
+    async with settled(tenant, one) as bench:
+        await bench.run()
+        old = await to_publish(bench)
+        async with listing(bench, one, other):
+            new = await to_publish(bench)
+            await die_after_the_manifest(bench, new)
+            await publish_day(bench.engine, new)
+
+            await publish_day(bench.engine, old)
+
+            published = await bench.engine.days.publication(METRIC, day)
+            assert published is not None
+            assert len(published.listed) == 2
+
+
+async def test_scope_that_left_the_settings_owns_nothing_again_after_a_death() -> None:
+    tenant = tenant_of(days=1)
+    narrow, wide = tenant.subscription_scopes[0], tenant.billing_account
+    async with settled(tenant, narrow, wide) as bench:
+        await bench.run()
+        old = await to_publish(bench)
+        async with listing(bench, wide):
+            await publish_day(bench.engine, await to_publish(bench))
+            await die_after_the_manifest(bench, await to_publish(bench))
+            said = await bench.totals()
+
+            await publish_day(bench.engine, old)
+
+            assert await bench.totals() == said
+
+
+@pytest.mark.parametrize("purged", [True, False])
+@pytest.mark.parametrize("put_back", ["edited", "older"])
+async def test_manifest_that_no_publisher_left_tells_nothing_and_is_made_anew(
+    put_back: str, *, purged: bool
+) -> None:
+    """GIVEN one whose times were changed and that lacks a file, or that of the publication before."""
+    tenant = tenant_of(days=1)
+    (day,) = tenant.days
+    async with settled(tenant, *tenant.subscription_scopes) as bench:
+        await bench.run()
+        older = await bench.manifest(METRIC, day)
+        now(bench)
+        restate(tenant, 8, [day])
+        await bench.run()
+        published, ledger = await bench.manifest(METRIC, day), await bench.ledger(METRIC, day)
+        if purged:
+            bench.clock.ahead += timedelta(days=8)
+            await purge(bench.engine)
+            bench.restart()
+        edited = {**published, "known_since": "2026-05-04T00:00:00Z", "files": published["files"][1:]}
+        data = json.dumps(edited if put_back == "edited" else older).encode()
+        await bench.engine.storage.blobs.put("costs", manifest_path(METRIC, day), data)
+
+        run = await bench.run(tenant.subscription_scopes[1])
+
+        assert run.status is RunStatus.COMPLETE
+        assert (await bench.ledger(METRIC, day)).equals(ledger)
+        told = await bench.manifest(METRIC, day)
+        assert (told["known_since"], told["files"]) == (published["known_since"], published["files"])
+
+
+@pytest.mark.parametrize("dies_after", [WRITE, "table upsert CostDays"])
+async def test_rows_own_manifest_that_somebody_wrote_again_makes_nobody_forget_what_was_put_aside(
+    dies_after: str,
+) -> None:
+    """GIVEN a publisher that died after it had put partitions aside, before it wrote its manifest."""
     tenant = tenant_of(days=1)
     (day,) = tenant.days
     async with settled(tenant) as bench:
         await bench.run()
-        published = await bench.manifest(METRIC, day)
-        edited = {**published, "known_since": "2026-05-04T00:00:00Z"}
-        await bench.engine.storage.blobs.put("costs", manifest_path(METRIC, day), json.dumps(edited).encode())
+        now(bench)
+        swap_costs(tenant)
+        await half_publish(bench, kill_on=dies_after)
+        manifest = await bench.engine.storage.blobs.get("costs", manifest_path(METRIC, day))
+        assert manifest is not None
+        await bench.engine.storage.blobs.put("costs", manifest_path(METRIC, day), manifest.data)
 
-        await change(bench)
+        files = PublishedFiles(bench.engine.storage.blobs, "costs")
+        standing = await stand(bench.engine, files, await bench.seed(), METRIC, day)
+        assert not await restore_row(bench.engine, files, standing)
 
-        assert (await bench.manifest(METRIC, day))["known_since"] == published["known_since"]
+        published = await bench.engine.days.publication(METRIC, day)
+        assert published is not None
+        assert published.aside
+
+
+async def to_publish(bench: Laptop) -> bytes:
+    """Let the provider restate the day, read it, and give the message to publish it."""
+    restate(bench.tenant, 4, bench.tenant.days)
+    now(bench)
+    await bench.seed()
+    await bench.drain(PAGES, RUNS)
+    (body,) = set(await bench.take(DAYS))
+    return body
+
+
+async def die_after_the_manifest(bench: Laptop, body: bytes) -> None:
+    bench.edge.kill_on("blob put costs/manifests", after=True)
+    assert await dies(publish_day(bench.engine, body))
+    bench.restart()
 
 
 async def not_at_all(_: Laptop) -> None:

@@ -244,10 +244,6 @@ async def test_bytes_that_are_no_parquet_are_found_even_where_the_manifest_agree
             manifest([], totals={"USD": "0.3"}), "has totals that are not written", id="few_decimals"
         ),
         pytest.param(manifest([], totals={"USD": "NaN"}), "has totals that are not written", id="nan"),
-        pytest.param(manifest([], status="fine"), "is no manifest: ", id="status"),
-        pytest.param(
-            manifest([], scopes=[{"scope": "a/b", "state": "reconciled"}]), "is no manifest: ", id="scope"
-        ),
         pytest.param(manifest([], version=2), "is of version 2; this release reads version 1", id="version"),
         pytest.param(manifest([], usage_date="2026-05-30"), "says it is of ActualCost 2026-05-30", id="day"),
     ],

@@ -12,11 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.days import Attempt, Owned, Pointer, Publication, PublishedFile, Reading, ScopeState
+from shared.days import Announced, Attempt, Owned, Pointer, Publication, PublishedFile, Reading, ScopeState
 from shared.days.rows import (
+    announced_row,
     day_of,
     pointer_row,
     publication_row,
+    read_announced,
     read_pointer,
     read_publication,
 )
@@ -207,6 +209,9 @@ KINDS = {
     "alert": Kind(ALERT, alert_row, read_alert, "CostRuns"),
     "pointer": Kind(POINTER, pointer_row, read_pointer, "CostDays"),
     "publication": Kind(PUBLICATION, publication_row, read_publication, "CostDays"),
+    "announced": Kind(
+        Announced(replace(PUBLICATION, etag=None), f"{7:064x}"), announced_row, read_announced, "CostDays"
+    ),
     "page": Kind(PAGE, entry_row, read_entry, "CostHashes"),
     "verdict": Kind(VERDICT, entry_row, read_entry, "CostHashes"),
     "gate": Kind(HELD, gate_row, gates._read_gate, "CostQuota"),
