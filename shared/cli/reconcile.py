@@ -80,7 +80,7 @@ def remarks(finding: Finding) -> list[str]:
         lines.append(f"    cure: {finding.cure}")
     lines += [f"    may be explained by {described(suspect)}" for suspect in finding.suspects]
     if finding.partial:
-        lines.append(f"    not all of it was looked at to explain it: {finding.partial}")
+        lines.append(f"    this is not all of it: {finding.partial}")
     if finding.reread:
         lines.append(
             f"    run {finding.reread} reads these days again: the deployed app works it, or the next `run`"

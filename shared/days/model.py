@@ -90,8 +90,11 @@ class Attempt:
 
     @property
     def lapsed(self) -> bool:
-        """Whether the attempts in a row have lasted so long that an open day goes to the next owner."""
-        return self.at - self.since >= LAPSE
+        """Whether the attempts in a row have lasted so long that an open day goes to the next owner.
+
+        Cost that is suddenly gone is not taken away before somebody confirms it, however long that takes.
+        """
+        return self.state is not ScopeState.VANISHED and self.at - self.since >= LAPSE
 
     @property
     def order(self) -> tuple[datetime, str, str, str]:

@@ -1,6 +1,6 @@
 """The manifest of a day: what was published, from which readings, and how each scope stands."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -9,12 +9,16 @@ import msgspec
 
 from shared.days import Pointer, Publication, ScopeState
 from shared.ledger.cells import ChargeClass
+from shared.ledger.overlaps import Overlap
 from shared.ledger.ownership import Assignment
 from shared.normalise.exact import text
 from shared.runs import ListedScope
 from shared.scopes import Scope
 
 VERSION = 1
+MOST_TOLD = 20
+"""How many differences of a scope are told in words."""
+
 RECONCILED, INCOMPLETE, UNRECONCILED = "reconciled", "incomplete", "unreconciled"
 
 
@@ -70,15 +74,27 @@ def manifest(
 
 
 def disagreements(owned: Assignment, tolerance: Decimal) -> dict[str, str]:
-    """Name the shadowed scopes that see another cost than the owner, by path in lower case, with both figures."""
+    """Name the shadowed scopes that see another cost than the owner, by path in lower case, with both figures.
+
+    The largest differences of each currency come first; those beyond `MOST_TOLD` are counted.
+    """
     found: dict[str, list[str]] = {}
-    for overlap in owned.overlaps:
-        if not overlap.agrees(tolerance):
-            found.setdefault(overlap.scope.lower(), []).append(
-                f"{overlap.charge_class.value} of {overlap.subscription_id}: it says {overlap.shadowed_total:f} "
-                f"{overlap.currency}, the owner {overlap.owner_total:f}"
-            )
-    return {scope: f"Disagrees: {'; '.join(parts[:5])}" for scope, parts in found.items()}
+    differing = (overlap for overlap in owned.overlaps if not overlap.agrees(tolerance))
+    for overlap in sorted(differing, key=_by_difference):
+        found.setdefault(overlap.scope.lower(), []).append(
+            f"{overlap.charge_class.value} of {overlap.subscription_id}: it says {overlap.shadowed_total:f} "
+            f"{overlap.currency}, the owner {overlap.owner_total:f}"
+        )
+    return {scope: f"Disagrees: {'; '.join(_first(parts))}" for scope, parts in found.items()}
+
+
+def _by_difference(overlap: Overlap) -> tuple[str, Decimal]:
+    return overlap.currency, -abs(overlap.shadowed_total - overlap.owner_total)
+
+
+def _first(parts: Sequence[str]) -> Sequence[str]:
+    more = len(parts) - MOST_TOLD
+    return [*parts[:MOST_TOLD], f"and {more} more"] if more > 0 else parts
 
 
 def alike(owned: Assignment, tolerance: Decimal) -> dict[str, tuple[str, ...]]:

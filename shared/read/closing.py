@@ -35,6 +35,9 @@ from shared.together import together
 CONTROL_PAGE = 5000
 ROUNDS = 5
 """How often a closing decides anew because other runs moved its days meanwhile, before its message comes back."""
+MOST_TOLD = 3
+"""Of how many days that did not agree a slice's cause tells the totals."""
+
 RECONCILE_CURE = (
     "the next run over these days reads them again; COST_PUBLISH_UNRECONCILED=true publishes them marked so"
 )
@@ -247,7 +250,7 @@ async def _move(
 
 async def _go_on(engine: Engine, piece: Slice, verdict: Verdict, crossed: Sequence[date]) -> None:
     """End the slice whose pointers have moved, or read the days again that did not agree, or were `crossed`."""
-    disagreeing = [day.day for day in verdict.days if not day.agreed]
+    disagreeing = {day.day: _mismatch(verdict, day) for day in verdict.days if not day.agreed}
     again = sorted({*disagreeing, *crossed})
     if not again:
         await ending.end(engine, piece, SliceState.RECONCILED, None, None)
@@ -255,7 +258,7 @@ async def _go_on(engine: Engine, piece: Slice, verdict: Verdict, crossed: Sequen
     await ending.read_again(
         engine,
         piece,
-        cause=_mismatch(verdict, disagreeing) if disagreeing else _crossing(crossed),
+        cause=_mismatches(disagreeing) if disagreeing else _crossing(crossed),
         cure=RECONCILE_CURE,
         first=again[0],
         last=again[-1],
@@ -274,7 +277,7 @@ async def _vanish(engine: Engine, piece: Slice, gone: list[date]) -> None:
     shown = ", ".join(day.isoformat() for day in gone[:5]) + (", ..." if len(gone) > 5 else "")  # noqa: PLR2004
     cause = f"Vanished: more than half of the cost is gone from {len(gone)} reconciled days ({shown})"
     cure = VANISHED_CURE.format(min(gone), max(gone), piece.scope)
-    await ending.end(engine, piece, SliceState.VANISHED, cause, cure, days=gone)
+    await ending.end(engine, piece, SliceState.VANISHED, cause, cure, days=dict.fromkeys(gone, cause))
 
 
 def _proven(pointer: Pointer | None) -> bool:
@@ -305,15 +308,18 @@ def _crossing(days: Sequence[date]) -> str:
     return f"Crossed: another run read {days[0].isoformat()} at the same time, and found something else"
 
 
-def _mismatch(verdict: Verdict, days: list[date]) -> str:
-    named = []
+def _mismatch(verdict: Verdict, day: DayVerdict) -> str:
+    """Name both totals of a day that did not agree."""
+    ours, theirs = (
+        ", ".join(f"{one.cost:f} {currency}" for currency, one in sorted(sums.items())) or "nothing"
+        for sums in (day.sums, day.control)
+    )
     other = "the reading before" if verdict.control_kind == "repeated" else "control"
-    for day in verdict.days:
-        if day.day in days[:3]:
-            ours = ", ".join(f"{sums.cost:f} {currency}" for currency, sums in sorted(day.sums.items()))
-            theirs = ", ".join(f"{sums.cost:f} {currency}" for currency, sums in sorted(day.control.items()))
-            named.append(
-                f"{day.day.isoformat()} rows add up to {ours or 'nothing'}, {other} says {theirs or 'nothing'}"
-            )
-    more = f" and {len(days) - 3} more days" if len(days) > 3 else ""  # noqa: PLR2004
-    return f"ControlMismatch: {'; '.join(named)}{more}"
+    return f"ControlMismatch: {day.day.isoformat()} rows add up to {ours}, {other} says {theirs}"
+
+
+def _mismatches(days: Mapping[date, str]) -> str:
+    """Name all days that did not agree, the first of them with their totals: each day's manifest has its own."""
+    told = [days[day].removeprefix("ControlMismatch: ") for day in sorted(days)[:MOST_TOLD]]
+    more = [day.isoformat() for day in sorted(days)[MOST_TOLD:]]
+    return f"ControlMismatch: {'; '.join(told)}" + (f"; and so do not {', '.join(more)}" if more else "")

@@ -5,7 +5,7 @@ a slice ended already does the same again: a worker that dies in between leaves 
 """
 
 import secrets
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from functools import partial
@@ -61,7 +61,7 @@ async def read_again(  # noqa: PLR0913 - what the next reading needs
     last: date,
     must_control: bool,
     exhausted: SliceState,
-    days: Collection[date] | None = None,
+    days: Mapping[date, str] | None = None,
     awaits: str | None = None,
 ) -> None:
     """Start another generation over `first` to `last`; the slice's own is thrown away, unless it is to be repeated.
@@ -108,12 +108,12 @@ async def end(
     state: SliceState,
     cause: str | None,
     cure: str | None,
-    days: Collection[date] | None = None,
+    days: Mapping[date, str] | None = None,
 ) -> None:
     """End a slice and, if it was the run's last open one, say so to the orchestrator.
 
     A slice that ends without counting is noted at its days first: its run must not close before the days know.
-    `days` are those that the state is about, all of the reading where they are not given.
+    `days` are those that the state is about, each with its own cause, all of the reading where they are not given.
     """
     if state is not SliceState.RECONCILED:
         if await _still_open(engine, piece, piece.generation) is None:
@@ -185,7 +185,7 @@ async def take_up(engine: Engine, run: str, name: str) -> None:
 
 
 async def _note_days(
-    engine: Engine, piece: Slice, state: SliceState, cause: str, days: Collection[date] | None
+    engine: Engine, piece: Slice, state: SliceState, cause: str, days: Mapping[date, str] | None
 ) -> None:
     """Note a slice's end at its days.
 
@@ -206,13 +206,15 @@ async def _note_days(
             tell(unreadable[day])
             continue
         pointer = known.get(day) or blank_pointer(piece, day)
-        told = _SCOPE_STATES[state]
-        if days is not None and day not in days:
+        told, why = _SCOPE_STATES[state], cause
+        if days is not None and day in days:
+            why = days[day]
+        elif days is not None:
             if state is not SliceState.VANISHED:
                 continue
             told = ScopeState.FAILED
         stands = partial(_moved_to, piece) if told is ScopeState.FAILED else _never
-        await engine.days.note(pointer, Attempt(piece.run, told, cause, now), stands)
+        await engine.days.note(pointer, Attempt(piece.run, told, why, now), stands)
 
 
 def _never(_: Pointer) -> bool:

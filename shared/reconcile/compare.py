@@ -70,7 +70,7 @@ class Finding:
     """One scope, period and currency. Amounts are before tax; `billed` is None where there is no bill.
 
     `days` are those that stand in the way, each with its state in the manifest's words. `suspects` may explain a
-    mismatch, and `partial` says why not all was looked at; `reread` is the run that reads its days again.
+    mismatch, and `partial` says what is missing of these; `reread` is the run that reads its days again.
     """
 
     scope: str

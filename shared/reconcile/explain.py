@@ -24,13 +24,15 @@ READ_EARLY, CHANGED, LARGEST = "read_early", "changed_after_the_invoice", "large
 MOST_DAYS = 10
 """How many days are named."""
 
+_AS_LIKELY = "in doubt, were read early, or changed after the invoice"
+
 MOST_LARGEST = 3
 MOST_SUBSCRIPTIONS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The days that may explain a mismatch; `partial` says why not all was looked at, None where all was."""
+    """The days that may explain a mismatch; `partial` says what is missing of them, None where nothing is."""
 
     suspects: tuple[Suspect, ...]
     partial: str | None = None
@@ -79,7 +81,7 @@ async def explain(engine: Engine, finding: Finding, key: str, within: timedelta)
         return Explanation(looked.suspects(), partial=f"{type(end).__name__}: {said}")
     if end is not None:
         raise end
-    return Explanation(looked.suspects())
+    return Explanation(looked.suspects(), partial=looked.left_out)
 
 
 class _Looked:
@@ -112,26 +114,38 @@ class _Looked:
 
     def suspects(self) -> tuple[Suspect, ...]:
         """Name the days that may explain it, as far as they were looked at."""
+        each = {day: _Shares.of(parts) for day, parts in self._parts.items()}
+        return tuple(
+            one if one.subscriptions or one.day not in each else each[one.day].laid_on(one, each[one.day].now)
+            for one in self._all()[:MOST_DAYS]
+        )
+
+    @property
+    def left_out(self) -> str | None:
+        """Say that there are more days with a reason than are named, None where there are not."""
+        more = sum(one.reason != LARGEST for one in self._all()[MOST_DAYS:])
+        return f"{more} more days are {_AS_LIKELY}" if more else None
+
+    def _all(self) -> list[Suspect]:
+        """Give the days that may explain it, the likeliest first: of each reason, those that changed most."""
         if self._known is None:
-            return ()
+            return []
         named = {one.day: one for one in self._in_doubt()}
         each = {day: _Shares.of(parts) for day, parts in sorted(self._parts.items())}
+        changed = {day: total(shares.changed.values()) for day, shares in each.items()}
         for day, shares in each.items():
             if any(shares.changed.values()) and day not in named:
-                one = Suspect(day, CHANGED, total(shares.changed.values()))
-                named[day] = shares.laid_on(one, shares.changed)
+                named[day] = shares.laid_on(Suspect(day, CHANGED, changed[day]), shares.changed)
         dearest = [day for day in self._dearest() if day not in named and self._costs[day]]
         for day in dearest[:MOST_LARGEST]:
             named[day] = Suspect(day, LARGEST, self._costs[day])
         order = {READ_EARLY: 1, CHANGED: 2, LARGEST: 3}
-        found = sorted(
-            named.values(),
-            key=lambda one: (order.get(one.reason, 0), -abs(one.amount or Decimal(0)), one.day),
-        )
-        return tuple(
-            one if one.subscriptions or one.day not in each else each[one.day].laid_on(one, each[one.day].now)
-            for one in found[:MOST_DAYS]
-        )
+
+        def likelihood(one: Suspect) -> tuple[int, Decimal, Decimal, date]:
+            moved = changed.get(one.day, Decimal(0))
+            return order.get(one.reason, 0), -abs(moved), -abs(one.amount or Decimal(0)), one.day
+
+        return sorted(named.values(), key=likelihood)
 
     def _likeliest(self) -> list[date]:
         return list(dict.fromkeys([*(one.day for one in self._in_doubt()), *self._dearest()]))

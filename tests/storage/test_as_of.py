@@ -4,7 +4,9 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
+from random import Random
 
+import polars as pl
 import pytest
 
 from infra.local.simulator import Charge, Tenant, restate
@@ -202,6 +204,24 @@ async def test_a_day_is_known_since_all_of_its_first_publications_readings_and_n
 
         assert told(await asked(bench, between)) == ("unread", None)
         assert amounts(await asked(bench, now(bench))) == costs(truth_of(tenant))
+
+
+async def test_scope_that_is_added_later_adjusts_the_settled_days_that_stand_already() -> None:
+    """It is the day that was published before, without this cost."""
+    tenant = tenant_of(days=1)
+    (day,) = tenant.days
+    one, other = tenant.subscription_scopes
+    async with laptop(tenant, COST_SCOPES=one) as bench:
+        bench.clock.ahead += timedelta(days=20)
+        await bench.run()
+        environ = {**bench.environ, "COST_SCOPES": f"{one},{other}"}
+        async with open_engine(environ, edge=bench.edge, clock=bench.clock, jitter=Random(0)) as bench.engine:
+            await bench.run()
+
+            rows = await bench.ledger(METRIC, day)
+            of_other = pl.col("subscription") == other.rpartition("/")[2]
+            assert rows.filter(of_other)["x_IsAdjustment"].all()
+            assert not rows.filter(~of_other & (pl.col("x_ChargeType") == "Usage"))["x_IsAdjustment"].any()
 
 
 @pytest.mark.parametrize("of", ["ledger", "manifest", "stray", "no manifest"])

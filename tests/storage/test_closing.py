@@ -13,7 +13,7 @@ from shared.days import Pointer, ScopeState
 from shared.edge import Call
 from shared.engine import open_engine
 from shared.messages import PAGES
-from shared.normalise.exact import total
+from shared.normalise.exact import text, total
 from shared.plan.backfill import backfill
 from shared.read import ending
 from shared.read.comparing import agrees
@@ -157,6 +157,22 @@ async def test_day_that_never_agrees_is_unreconciled_with_both_totals_and_the_ot
         assert run.status is RunStatus.PARTIAL
         assert [failure["state"] for failure in run.summary["failures"]] == ["unreconciled"]
         assert (await bench.manifest("ActualCost", bad))["scopes"][0]["state"] == "unreconciled"
+
+
+async def test_each_day_that_never_agrees_is_named_with_its_own_totals() -> None:
+    tenant = Tenant(4, subscriptions=1, days=5, rows_per_day=20)
+    async with laptop(tenant, **in_two_pages(tenant)) as bench:
+        bench.edge.spoil = off_by_one(*tenant.days)
+
+        run = await bench.run()
+
+        for day in tenant.days:
+            ours = total(amount for (one, *_), amount in truth(tenant).items() if one == day)
+            (scope,) = (await bench.manifest("ActualCost", day))["scopes"]
+            said = f"ControlMismatch: {day} rows add up to {text(ours)} USD, control says "
+            assert str(scope["cause"]).startswith(said)
+            assert scope["cause"].count("rows add up") == 1
+            assert str(day) in str((await bench.slice(run)).cause)
 
 
 async def test_each_further_reading_waits_twice_as_long_up_to_a_bound() -> None:

@@ -37,10 +37,10 @@ def take_away(tenant: Tenant, keep: int = 3) -> None:
 
 
 @asynccontextmanager
-async def both(tenant: Tenant) -> AsyncIterator[tuple[Laptop, str, str]]:
+async def both(tenant: Tenant, **settings: str) -> AsyncIterator[tuple[Laptop, str, str]]:
     """A laptop that reads a subscription and the management group that holds it, both read once."""
     narrow, wide = tenant.subscription_scopes[-1], tenant.management_group
-    async with laptop(tenant, COST_SCOPES=f"{narrow},{wide}") as bench:
+    async with laptop(tenant, COST_SCOPES=f"{narrow},{wide}", **settings) as bench:
         await bench.run()
         yield bench, narrow, wide
 
@@ -59,6 +59,25 @@ async def test_wider_scope_that_was_read_since_confirms_what_is_gone() -> None:
         found = scope_truth(tenant, narrow, Metric.ACTUAL)
         assert {key: amount for key, (amount, _) in (await bench.totals()).items() if key[2] in narrow} == {
             (key.day, key.currency, key.subscription): total.amount for key, total in found.items()
+        }
+
+
+async def test_cost_that_nobody_confirms_to_be_gone_stays_however_long_its_scope_answers_so() -> None:
+    """The management group sees less too, and says something else: neither proves the other."""
+    tenant = tenant_of_five()
+    async with both(tenant, COST_SETTLE_HOURS="8760") as (bench, narrow, wide):
+        before = {key: found for key, found in (await bench.totals()).items() if key[2] in narrow}
+        take_away(tenant)
+        tenant.vanish(narrow, tenant.days[0])
+        for hours in (0, 12, 13, 24):
+            bench.clock.ahead += timedelta(hours=hours)
+            await bench.run(wide)
+            run = await bench.run(narrow)
+            assert await states(bench, run) == {narrow: SliceState.VANISHED}
+
+        after = {key: found for key, found in (await bench.totals()).items() if key[2] in narrow}
+        assert {key: after[key] for key in before if key[0] == tenant.days[0]} == {
+            key: before[key] for key in before if key[0] == tenant.days[0]
         }
 
 
