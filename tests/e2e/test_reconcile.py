@@ -589,7 +589,7 @@ async def owns(bench: Laptop, scope: str, day: date, subscription: str) -> bool:
 
 async def test_days_in_doubt_and_days_read_too_early_explain_a_mismatch_first() -> None:
     """GIVEN a month read on the 4th of June, but for five days that were read again on the 20th, and failed on
-    two of the others since THEN these two come first, then the rest, the dearest first, ten in all.
+    two of the others since THEN these two come first, then the rest, the dearest first, ten in all, and the others are counted.
     """
     tenant = a_tenant()
     async with bench_of(tenant, read=False) as bench:
@@ -612,6 +612,7 @@ async def test_days_in_doubt_and_days_read_too_early_explain_a_mismatch_first() 
         early = [abs(one.amount or Decimal(0)) for one in finding.suspects[2:]]
         assert early == sorted(early, reverse=True)
         assert not {one.day for one in finding.suspects} & set(tenant.days[2:5])
+        assert str(finding.partial).startswith("18 more days are in doubt, were read early, or changed")
 
 
 async def test_the_timer_reconciles_the_last_closed_month(

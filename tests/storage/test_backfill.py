@@ -1,5 +1,6 @@
 """Backfills: any days that the service still has, in the background of all other runs."""
 
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -7,15 +8,19 @@ import msgspec
 import pytest
 
 from infra.local.simulator import Tenant, restate
+from shared.cli.arguments import Asked
+from shared.cli.backfill import backfill as backfill_command
 from shared.engine import Engine
 from shared.messages import PAGES, PageItem
 from shared.plan.backfill import backfill, backfill_request
 from shared.plan.seed import seed_timer
+from shared.plan.windows import first_kept
 from shared.progress import last_progress
 from shared.purge import purge
 from shared.read.fetch_page import fetch_page
 from shared.read.turn import LONGEST_PARKING, SHORTEST_PARKING
 from shared.runs import Run, RunStatus, Slice, SliceState
+from shared.scopes import Scope
 from shared.sweep import RESTARTS, sweep
 from tests.laptop import Laptop, laptop
 from tests.truth import truth_of
@@ -68,6 +73,29 @@ async def test_request_seeds_a_run_over_windows_and_says_how_it_is_called() -> N
         ]
         assert {piece.scope for piece in pieces} == {scope}
         assert all(piece.background for piece in pieces)
+
+
+async def test_command_seeds_all_that_the_service_keeps_and_says_how_the_run_is_called(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with laptop(small_tenant()) as bench:
+        today = bench.clock().date()
+        command = Asked(command="backfill", days=(first_kept(today), today))
+
+        assert await backfill_command(bench.engine, command, ()) == 0
+
+        (run,) = await bench.engine.runs.runs()
+        pieces = await bench.slices(run)
+        assert len({(piece.first, piece.scope) for piece in pieces}) == len(pieces) == 38 * 2
+        assert (min(piece.first for piece in pieces), max(piece.last for piece in pieces)) == command.days
+        assert f"run {run.id}: 76 slices from {first_kept(today)} to {today}" in capsys.readouterr().out
+
+        one = replace(command, json=True, days=(today, today))
+        scopes = (Scope.parse(bench.tenant.subscription_scopes[0]),)
+        assert await backfill_command(bench.engine, one, scopes) == 0
+        told = msgspec.json.decode(capsys.readouterr().out)
+        day = today.isoformat()
+        assert (told["from"], told["to"], told["slices"]) == (day, day, 1)
 
 
 @pytest.mark.parametrize(

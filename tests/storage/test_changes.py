@@ -111,6 +111,23 @@ def largest_first(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: Decimal(row["change"]).copy_abs(), reverse=True)
 
 
+async def test_a_changed_source_reshapes_the_rows_and_is_no_adjustment() -> None:
+    tenant = tenant_of(days=1)
+    async with laptop(tenant) as bench:
+        await bench.run()
+        earlier, truth = now(bench), costs(truth_of(tenant))
+
+        environ = {**bench.environ, "COST_SOURCE": "usage_details"}
+        async with open_engine(environ, edge=bench.edge, clock=bench.clock, jitter=Random(0)) as bench.engine:
+            assert (await bench.run()).status is RunStatus.COMPLETE
+
+            rows = await versions(bench, tenant.days[0])
+            assert {*rows.filter(pl.col("x_ValidTo").is_null())["x_Change"]} == {"reshaped"}
+            assert {*rows["x_Ended"].drop_nulls()} == {"reshaped"}
+            assert not rows.filter(pl.col("x_ChargeType") == "Usage")["x_IsAdjustment"].any()
+            assert amounts(await asked(bench, earlier)) == truth
+
+
 async def test_a_changed_grouping_reshapes_the_rows_and_changes_no_total_at_any_time(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

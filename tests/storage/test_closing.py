@@ -1,9 +1,10 @@
 """A generation counts day by day, and only where the provider's own totals agree."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, timedelta
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 import pytest
@@ -68,6 +69,59 @@ def off_by_one(*days: date, column: str = "Cost") -> Spoil:
         return status, headers, msgspec.json.encode(said)
 
     return spoil
+
+
+def control_that(change: Callable[[dict[str, Any]], None]) -> Spoil:
+    """Let the answer with the control totals be another one."""
+
+    def spoil(answer: Answer) -> Answer:
+        status, headers, body = answer
+        said = msgspec.json.decode(body)["properties"]
+        if len(said["columns"]) == 4:
+            change(said)
+        return status, headers, msgspec.json.encode({"properties": said})
+
+    return spoil
+
+
+async def test_control_totals_that_lack_a_column_stop_the_slice_and_are_kept() -> None:
+    tenant = small_tenant()
+
+    def drop_the_cost(said: dict[str, Any]) -> None:
+        said["columns"] = [one for one in said["columns"] if one["name"] != "Cost"]
+        said["rows"] = [row[1:] for row in said["rows"]]
+
+    async with laptop(tenant, **in_two_pages(tenant)) as bench:
+        bench.edge.spoil = control_that(drop_the_cost)
+
+        run = await bench.run()
+
+        piece = await bench.slice(run)
+        assert piece.state is SliceState.FAILED
+        assert str(piece.cause).startswith("SchemaDrift: ")
+        assert str(piece.cause).endswith("(control totals)")
+        assert await bench.engine.storage.blobs.list("cost-staging", "quarantine/")
+        assert await bench.totals() == {}
+
+
+async def test_control_totals_that_come_in_pages_prove_nothing() -> None:
+    """A sum over the first page alone would be too small; it is asked for again, and then the slice fails."""
+    tenant = small_tenant()
+
+    def page_it(said: dict[str, Any]) -> None:
+        said["nextLink"] = f"{bench.engine.settings.arm_endpoint}/next"
+
+    async with laptop(
+        tenant, **in_two_pages(tenant), COST_MAX_ATTEMPTS="2", COST_RETRY_DELAY="0.01"
+    ) as bench:
+        bench.edge.spoil = control_that(page_it)
+
+        run = await bench.run()
+
+        piece = await bench.slice(run)
+        assert piece.state is SliceState.FAILED
+        assert "ControlPaged" in str(piece.cause)
+        assert await bench.totals() == {}
 
 
 async def test_single_page_below_top_needs_no_control() -> None:
