@@ -589,7 +589,8 @@ async def owns(bench: Laptop, scope: str, day: date, subscription: str) -> bool:
 
 async def test_days_in_doubt_and_days_read_too_early_explain_a_mismatch_first() -> None:
     """GIVEN a month read on the 4th of June, but for five days that were read again on the 20th, and failed on
-    two of the others since THEN these two come first, then the rest, the dearest first, ten in all, and the others are counted.
+    two of the others since THEN these two come first, then the rest, the dearest first, ten in all, and the
+    others are counted.
     """
     tenant = a_tenant()
     async with bench_of(tenant, read=False) as bench:

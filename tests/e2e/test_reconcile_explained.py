@@ -1,17 +1,19 @@
-"""An explanation of a mismatch that takes too long, or breaks, keeps nobody from being told."""
+"""What explains a mismatch; that it takes too long, or breaks, keeps nobody from being told."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from infra.local.simulator import restate
 from shared.edge import Call
+from shared.messages import PAGES
 from shared.reconcile import alerts
 from shared.reconcile.reconcile import reconcile_timer
-from tests.billed import a_tenant, bench_of, bill, first_subscription, found, rereads
+from tests.billed import JUNE_20, a_tenant, bench_of, bill, first_subscription, found, rereads
 from tests.fates import Fate
 from tests.faults import dies
 from tests.laptop import Laptop
@@ -136,3 +138,26 @@ async def test_a_mismatch_that_outlived_its_finder_is_told_before_it_is_explaine
         (finding,) = await found(bench)
 
         assert (finding.partial, len(told())) == (None, 1)
+
+
+async def test_days_that_changed_come_first_also_where_every_day_is_in_doubt() -> None:
+    """GIVEN a month read before the invoice, restated on two days and read again, whose scope fails since."""
+    tenant = a_tenant()
+    days = {date(2026, 5, 9), date(2026, 5, 17)}
+    async with bench_of(tenant, read=False, COST_RECONCILE_TOLERANCE="0") as bench:
+        (scope,) = first_subscription(tenant)
+        bench.clock.ahead = datetime(2026, 6, 4, tzinfo=UTC) - datetime.now(UTC)
+        await bench.run()
+        restate(tenant, 12, sorted(days), subscription=tenant.subscriptions[0])
+        bench.clock.ahead = JUNE_20 - datetime.now(UTC)
+        await bench.run()
+        bench.fault(refuse={scope: "RBACAccessDenied"})
+        await bench.seed()
+        await bench.drain(PAGES)
+        bill(bench, off_by={scope: "250"})
+
+        (finding,) = await found(bench)
+
+        assert {one.day for one in finding.suspects[:2]} == days
+        assert {one.reason for one in finding.suspects} == {"stale"}
+        assert str(finding.partial).startswith("21 more days are in doubt")
