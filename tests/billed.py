@@ -82,3 +82,8 @@ def truth(tenant: Tenant, path: str, period: Period, currency: str = "USD") -> D
 async def rereads(bench: Laptop) -> dict[str, bool]:
     """Give the runs that read a period again, each with whether all of its messages were sent."""
     return {run.id: run.seeded for run in await bench.engine.runs.runs() if run.kind == "reconcile"}
+
+
+def profiles_of(tenant: Tenant, account: str) -> Sequence[str]:
+    """Give the paths of the profiles as they lie below an account."""
+    return [f"{account}/billingProfiles/{one.rsplit('/', 1)[1]}" for one in tenant.billing_profiles]

@@ -1,23 +1,20 @@
-"""Bills against the ledger, on the real emulator and real HTTP: each state, and what follows from a mismatch."""
+"""Bills against the ledger, on the real emulator and real HTTP: each state, and when the timer compares."""
 
 import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
-import polars as pl
 import pytest
 
-from infra.local.simulator import BillingFaults, Metric, Tenant, restate
+from infra.local.simulator import BillingFaults, Tenant
 from shared.messages import PAGES
-from shared.reconcile.alerts import Patience, described
-from shared.reconcile.compare import BillState, Finding
+from shared.reconcile.alerts import Patience
+from shared.reconcile.compare import BillState
 from shared.reconcile.periods import Period, lately_closed, month_of
 from shared.reconcile.reconcile import TIMER_PATIENCE, reconcile, reconcile_timer
 from tests.billed import (
     CENT,
-    JUNE_20,
     MAY,
     Choice,
     a_tenant,
@@ -28,13 +25,14 @@ from tests.billed import (
     found,
     modern_account,
     profiles,
+    profiles_of,
     read_all,
     rereads,
     states,
     truth,
 )
 from tests.fates import Fate
-from tests.faults import Answer, dies
+from tests.faults import Answer
 from tests.laptop import Laptop
 
 READER = "Billing Reader fa23ad8b-c56e-40d8-ac0c-ce449e1d2c64"
@@ -315,305 +313,6 @@ async def test_a_link_to_another_host_gets_no_token_and_the_scope_is_unknown() -
         assert finding.state == "unknown"
         assert finding.cause == ("ForeignNextLink: the link leads to collector.invalid, not to 127.0.0.1")
         assert len(bench.edge.made("api")) == 1
-
-
-async def test_a_mismatch_is_told_once_for_the_same_totals(
-    told: Callable[[], list[dict[str, Any]]],
-) -> None:
-    """GIVEN an invoice that is too high WHEN it is compared three times THEN there is one event and one run."""
-    tenant = a_tenant()
-    async with bench_of(tenant) as bench:
-        (scope,) = first_subscription(tenant)
-        bill(bench, off_by={scope: "250"})
-        for _ in range(3):
-            (finding,) = await found(bench)
-            assert finding.state == "mismatched"
-            assert finding.difference is not None
-            assert abs(finding.difference - 250) <= CENT
-
-        (event,) = told()
-        assert (event["scope"], event["currency"], event["first"]) == (scope, "USD", "2026-05-01")
-        assert Decimal(event["billed"]) - Decimal(event["ledger"]) == Decimal(event["difference"])
-        assert list(await rereads(bench)) == [event["run"]] == [finding.reread]
-        run = await bench.engine.runs.run(event["run"])
-        assert run is not None
-        assert [(piece.scope, piece.first, piece.last) for piece in await bench.slices(run)] == [
-            (scope, MAY.first, MAY.last)
-        ]
-
-        # AND the same after the re-read, which changed nothing
-        await bench.drain(PAGES)
-        assert states(await found(bench)) == [("USD", "mismatched")]
-        assert len(told()) == 1
-
-        # AND once more, with another re-read, after the bill was corrected to another wrong one
-        bill(bench, off_by={scope: "-250"})
-        await found(bench)
-        await found(bench)
-        assert len(told()) == 2
-        assert len(await rereads(bench)) == 2
-
-
-async def test_a_bill_that_goes_back_and_forth_is_told_each_time_and_read_again_once_for_each_total(
-    told: Callable[[], list[dict[str, Any]]],
-) -> None:
-    tenant = a_tenant()
-    async with bench_of(tenant) as bench:
-        (scope,) = first_subscription(tenant)
-        runs = []
-        for off_by in ("250", "-250", "250", "-250", "900", "250"):
-            bill(bench, off_by={scope: off_by})
-            (finding,) = await found(bench)
-            runs.append(finding.reread)
-            assert len(told()) == len(runs)
-
-        first, second, third = dict.fromkeys(runs)
-        assert runs == [first, second, first, second, third, first]
-        assert set(await rereads(bench)) == {first, second, third}
-
-
-async def test_mismatches_in_two_currencies_of_one_period_are_told_each_and_read_again_together(
-    told: Callable[[], list[dict[str, Any]]],
-) -> None:
-    tenant = Tenant(4, subscriptions=3, days=31, rows_per_day=8)
-    async with bench_of(tenant, lambda tenant: tenant.billing_profiles[:1]) as bench:
-        bill(bench, off_by={tenant.billing_profiles[0]: "100000"})
-        findings = await found(bench)
-        await found(bench)
-
-        assert states(findings) == [("EUR", "mismatched"), ("USD", "mismatched")]
-        assert [event["currency"] for event in told()] == ["EUR", "USD"]
-        assert [finding.reread for finding in findings] == list(await rereads(bench)) * 2
-
-
-async def test_a_second_currency_is_read_again_by_the_first_ones_run_also_after_a_crash(
-    told: Callable[[], list[dict[str, Any]]],
-) -> None:
-    tenant = Tenant(4, subscriptions=3, days=31, rows_per_day=8)
-    async with bench_of(tenant, lambda tenant: tenant.billing_profiles[:1]) as bench:
-        bill(bench, off_by={tenant.billing_profiles[0]: "100000"})
-        bench.edge.kill_on("blob list")
-        assert await dies(reconcile_timer(bench.engine))
-        bench.restart()
-
-        findings = await found(bench)
-
-        assert [event["currency"] for event in told()] == ["EUR", "USD"]
-        assert [finding.reread for finding in findings] == list(await rereads(bench)) * 2
-
-
-async def test_the_reread_heals_a_month_that_the_provider_restated(
-    told: Callable[[], list[dict[str, Any]]],
-) -> None:
-    tenant = a_tenant()
-    async with bench_of(tenant, COST_RECONCILE_TOLERANCE="0") as bench:
-        (scope,) = first_subscription(tenant)
-        restate(tenant, 40, subscription=tenant.subscriptions[0])
-        assert states(await found(bench)) == [("USD", "mismatched")]
-
-        await bench.drain(PAGES)
-
-        (finding,) = await found(bench)
-        assert finding.state == "closed"
-        assert finding.ledger == truth(tenant, scope, MAY)
-        assert len(told()) == 1
-
-
-async def test_a_changed_ledger_total_tells_again_without_another_reread(
-    told: Callable[[], list[dict[str, Any]]],
-) -> None:
-    tenant = a_tenant()
-    async with bench_of(tenant) as bench:
-        (scope,) = first_subscription(tenant)
-        bill(bench, off_by={scope: "100000"})
-        await found(bench)
-        await bench.drain(PAGES)
-        (first,) = told()
-        # The bill stays as it is while the costs move: it is off by so much less, or more.
-        before = truth(tenant, scope, MAY)
-        restate(tenant, 30, subscription=tenant.subscriptions[0])
-        moved = truth(tenant, scope, MAY) - before
-        bill(bench, off_by={scope: str(Decimal(100000) - moved)})
-        await read_all(bench)
-
-        await found(bench)
-
-        assert [event["billed"] for event in told()] == [first["billed"]] * 2
-        assert len({event["ledger"] for event in told()}) == 2
-        assert {event["run"] for event in told()} == {first["run"]}
-
-
-@pytest.mark.parametrize("told_before", [False, True], ids=["first_alert", "later_alert"])
-async def test_killed_at_any_call_the_next_reconcile_seeds_one_reread_and_tells_of_it(
-    told: Callable[[], list[dict[str, Any]]], *, told_before: bool
-) -> None:
-    """GIVEN a mismatch WHEN the process dies after each call in turn THEN the next one finishes what it began."""
-    async with bench_of(a_tenant()) as bench:
-        (scope,) = first_subscription(bench.tenant)
-        place, killed = 0, True
-        while killed:
-            bill(bench, off_by={scope: str(250 + place)})
-            runs, events_before = await rereads(bench), len(told())
-            bench.edge.kill_at(place, after=True)
-            killed = await dies(work(bench))
-            bench.restart()
-            await found(bench)
-            (finding,) = await found(bench)
-
-            (run,) = (await rereads(bench)).items() - runs.items()
-            assert run == (finding.reread, True)
-            assert 1 <= len(told()) - events_before <= 2
-            if not told_before:
-                (row,) = await bench.engine.storage.tables.query("CostRuns", "PartitionKey eq 'invoices'")
-                await bench.engine.storage.tables.delete("CostRuns", row.pk, row.rk)
-            place += 1
-        assert place > 10
-
-
-async def work(bench: Laptop) -> None:
-    await found(bench)
-
-
-async def test_a_mismatch_names_the_days_that_changed_after_the_invoice_and_whose_they_are(
-    told: Callable[[], list[dict[str, Any]]],
-) -> None:
-    """GIVEN a month that was read before the invoice of the 5th of June, and two days of it restated since
-    THEN these days come first, each with by how much it changed and in which subscription.
-    """
-    tenant = a_tenant()
-    async with bench_of(tenant, read=False, COST_RECONCILE_TOLERANCE="0") as bench:
-        (scope,) = first_subscription(tenant)
-        bench.clock.ahead = datetime(2026, 6, 4, tzinfo=UTC) - datetime.now(UTC)
-        await bench.run()
-        billed = truth(tenant, scope, MAY)
-        days = (date(2026, 5, 9), date(2026, 5, 17))
-        change = restate(tenant, 6, days, subscription=tenant.subscriptions[0])
-        bill(bench, off_by={scope: str(billed - truth(tenant, scope, MAY))})
-        bench.clock.ahead = JUNE_20 - datetime.now(UTC)
-        await bench.run()
-
-        (finding,) = await found(bench)
-
-        moved = {key.day: delta.amount for key, delta in change.deltas(Metric.ACTUAL).items()}
-        named = {one.day: one for one in finding.suspects if one.reason == "changed_after_the_invoice"}
-        assert named.keys() == moved.keys() == set(days)
-        for day, suspect in named.items():
-            assert suspect.amount is not None
-            assert abs(suspect.amount - moved[day]) < Decimal("1e-12")
-            assert suspect.subscriptions == ((tenant.subscriptions[0], suspect.amount),)
-        assert [one.reason for one in finding.suspects[2:]] == ["largest"] * 3
-        assert all(str(day) in told()[0]["explained_by"] for day in named)
-
-
-@pytest.mark.parametrize("beside", ["its_subscriptions", "its_profiles", "an_enrollments_subscriptions"])
-async def test_a_mismatch_is_explained_by_rows_that_others_keep_of_what_the_bill_is_about(
-    beside: str,
-) -> None:
-    """GIVEN an account whose usage its subscriptions, or its profiles, own WHEN two days changed after the invoice
-    (of an enrollment: after its costs were final) THEN these days come first, with the subscription and the scope
-    whose rows the ledger keeps.
-    """
-    tenant = a_tenant()
-    account = tenant.billing_account if beside == "an_enrollments_subscriptions" else tenant.modern_account
-    owners = profiles_of(tenant, account) if beside == "its_profiles" else tenant.subscription_scopes
-    days = (date(2026, 5, 9), date(2026, 5, 17))
-    async with bench_of(tenant, lambda _: (*owners, account), read=False) as bench:
-        moved = await restated_after_the_invoice(bench, days, tenant.subscriptions[0])
-        finding = (await off_by_a_lot(bench, account))[account]
-
-        named = [one for one in finding.suspects if one.reason == "changed_after_the_invoice"]
-        assert {one.day for one in named} == moved.keys() == set(days)
-        assert finding.suspects[:2] == tuple(named)
-        (keeper,) = [one for one in owners if await owns(bench, one, days[0], tenant.subscriptions[0])]
-        for suspect in named:
-            assert suspect.amount is not None
-            assert abs(suspect.amount - moved[suspect.day]) < Decimal("1e-12")
-            assert suspect.subscriptions == ((tenant.subscriptions[0], suspect.amount),)
-            assert suspect.kept_by == (keeper.lower(),)
-            assert f"kept by {keeper.lower()})" in described(suspect)
-
-
-async def test_a_mismatch_is_never_explained_by_rows_of_another_bill() -> None:
-    """GIVEN two profiles whose subscriptions own all usage WHEN a subscription of each changed on another day
-    THEN each profile's bill is explained by its own.
-    """
-    tenant = a_tenant()
-    first, second = date(2026, 5, 9), date(2026, 5, 17)
-    async with bench_of(
-        tenant, lambda tenant: (*tenant.subscription_scopes, *tenant.billing_profiles), read=False
-    ) as bench:
-        await restated_after_the_invoice(bench, (first,), tenant.subscriptions[0])
-        await restated_after_the_invoice(bench, (second,), tenant.subscriptions[1])
-        findings = await off_by_a_lot(bench, *tenant.billing_profiles)
-
-        for profile, day, subscription in zip(
-            tenant.billing_profiles, (first, second), tenant.subscriptions, strict=True
-        ):
-            suspects = findings[profile].suspects
-            assert [one.day for one in suspects if one.reason == "changed_after_the_invoice"] == [day]
-            assert {name for one in suspects for name, _ in one.subscriptions} <= {subscription, "none"}
-
-
-async def restated_after_the_invoice(
-    bench: Laptop, days: Sequence[date], subscription: str
-) -> dict[date, Decimal]:
-    """Publish what was known on the 4th of June, and on the 20th what a subscription's days cost since."""
-    if not await bench.etags():
-        bench.clock.ahead = datetime(2026, 6, 4, tzinfo=UTC) - datetime.now(UTC)
-        await bench.run()
-        bench.clock.ahead = JUNE_20 - datetime.now(UTC)
-    change = restate(bench.tenant, 6, days, subscription=subscription)
-    await bench.run()
-    return {key.day: delta.amount for key, delta in change.deltas(Metric.ACTUAL).items()}
-
-
-async def off_by_a_lot(bench: Laptop, *scopes: str) -> dict[str, Finding]:
-    """Bill scopes far too high and give what is found, by scope."""
-    payers = [payer for scope in scopes for payer in (scope, *profiles_of(bench.tenant, scope))]
-    bill(bench, off_by=dict.fromkeys(payers, "100000"))
-    findings = {one.scope: one for one in await found(bench) if one.state == "mismatched"}
-    assert {finding.partial for finding in findings.values()} == {None}
-    return findings
-
-
-def profiles_of(tenant: Tenant, account: str) -> Sequence[str]:
-    """Give the paths of the profiles as they lie below an account."""
-    return [f"{account}/billingProfiles/{one.rsplit('/', 1)[1]}" for one in tenant.billing_profiles]
-
-
-async def owns(bench: Laptop, scope: str, day: date, subscription: str) -> bool:
-    rows = await bench.ledger("ActualCost", day)
-    of_scope = (pl.col("x_SourceScope") == scope.lower()) & (pl.col("subscription") == subscription)
-    return len(rows.filter(of_scope)) > 0
-
-
-async def test_days_in_doubt_and_days_read_too_early_explain_a_mismatch_first() -> None:
-    """GIVEN a month read on the 4th of June, but for five days that were read again on the 20th, and failed on
-    two of the others since THEN these two come first, then the rest, the dearest first, ten in all, and the
-    others are counted.
-    """
-    tenant = a_tenant()
-    async with bench_of(tenant, read=False) as bench:
-        (scope,) = first_subscription(tenant)
-        bench.clock.ahead = datetime(2026, 6, 4, tzinfo=UTC) - datetime.now(UTC)
-        await read_all(bench)
-        bench.clock.ahead = JUNE_20 - datetime.now(UTC)
-        await bench.seed(days=5)
-        await bench.drain(PAGES)
-        bench.fault(refuse={scope: "RBACAccessDenied"})
-        await bench.seed(days=2)
-        await bench.drain(PAGES)
-        bill(bench, off_by={scope: "250"})
-
-        (finding,) = await found(bench)
-
-        assert finding.state == "mismatched"
-        assert sorted(one.day for one in finding.suspects[:2]) == list(tenant.days[:2])
-        assert [one.reason for one in finding.suspects] == ["stale"] * 2 + ["read_early"] * 8
-        early = [abs(one.amount or Decimal(0)) for one in finding.suspects[2:]]
-        assert early == sorted(early, reverse=True)
-        assert not {one.day for one in finding.suspects} & set(tenant.days[2:5])
-        assert str(finding.partial).startswith("18 more days are in doubt, were read early, or changed")
 
 
 async def test_the_timer_reconciles_the_last_closed_month(
