@@ -13,7 +13,7 @@ from datetime import date, datetime, timedelta
 from shared.days import Day
 from shared.engine import Engine
 from shared.events import REGISTRY_PURGED, STAGED_PAGE_REMOVED, STEP_FAILED, emit
-from shared.ledger import put_aside
+from shared.ledger import hold
 from shared.ledger.files import lying, published
 from shared.ledger.standing import left_by
 from shared.registry import pages
@@ -81,13 +81,13 @@ async def _clean(engine: Engine, run: Run, now: datetime) -> None:
 async def _purge_aside(engine: Engine, before: datetime) -> None:
     """Remove what publishers put aside and no publication names any more: the publisher died, or its removal did."""
     container = engine.settings.staging_container
-    for blob in await engine.storage.blobs.list(container, put_aside.FOLDER):
+    for blob in await engine.storage.blobs.list(container, hold.FOLDER):
         if blob.last_modified < before:
             await _or_told(_remove_aside(engine, container, blob.name), blob.name)
 
 
 async def _remove_aside(engine: Engine, container: str, name: str) -> None:
-    metric_and_day = put_aside.day_of(name)
+    metric_and_day = hold.day_of(name)
     publication = None if metric_and_day is None else await engine.days.publication(*metric_and_day)
     if metric_and_day is not None and (publication is None or publication.aside != name):
         await engine.storage.blobs.delete(container, name)

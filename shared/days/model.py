@@ -157,8 +157,9 @@ class Publication:
     the subscriptions whose usage it sees to the same amount though the rows of others count; `owned` says, by
     scope key, what counted of each. `ended` counts the ended rows (former versions, retracted records) of each
     subscription's partition that has any, None where an earlier release published it. `unfinished` is set where a
-    later publisher gave up half-way: the day must be published again. `aside` names the blob in which it put the
-    rows of the partitions of the subscriptions `aside_of`, before it changed them.
+    later publisher gave up half-way or may be under way: the day must be published again. `aside` names the blob in
+    which it put the rows of the partitions of the subscriptions `aside_of`, before it changed them; `mixed` is set
+    where these are no publication's, for an open day's rows had been replaced by somebody who came to no end.
     """
 
     metric: str
@@ -180,15 +181,20 @@ class Publication:
     ended: Mapping[str, int] | None = None
     aside: str = ""
     aside_of: tuple[str, ...] = ()
+    mixed: bool = False
     etag: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Announced:
-    """A publication whose manifest is about to be written, all files but that are; `manifest_sha256` is in hex."""
+    """A publication whose manifest is about to be written, all files but that are; `manifest_sha256` is in hex.
+
+    `over` is the ETag of the row that it is to replace, empty where there is none.
+    """
 
     publication: Publication
     manifest_sha256: str
+    over: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,7 @@ def publication_row(publication: Publication) -> Row:
         "manifest_etag": publication.manifest_etag,
         "unfinished": publication.unfinished,
         "aside": publication.aside,
+        "mixed": publication.mixed,
     }
     if publication.known_since is not None:
         values["known_since"] = publication.known_since
@@ -129,7 +130,8 @@ def read_publication(row: Row) -> Publication:
 def announced_row(announced: Announced) -> Row:
     """Write a publication that is about to be made as a row of a partition of its own."""
     row = publication_row(announced.publication)
-    return Row(f"{ANNOUNCED}{row.pk}", row.rk, {**row.values, "manifest_sha256": announced.manifest_sha256})
+    told = {"manifest_sha256": announced.manifest_sha256, "over": announced.over}
+    return Row(f"{ANNOUNCED}{row.pk}", row.rk, {**row.values, **told})
 
 
 @reads(TABLE, ANNOUNCED_CURE)
@@ -140,9 +142,12 @@ def read_announced(row: Row) -> Announced:
         UnreadableError: the row is not one that this release writes.
     """
     values = dict(row.values)
-    sha256 = values.pop("manifest_sha256", None)
+    sha256, over = values.pop("manifest_sha256", None), values.pop("over", None)
     demand(isinstance(sha256, str) and _SHA256.fullmatch(sha256) is not None, "manifest_sha256", sha256)
-    return Announced(_publication(Row(row.pk.removeprefix(ANNOUNCED), row.rk, values)), str(sha256))
+    demand(isinstance(over, str), "over", over)
+    return Announced(
+        _publication(Row(row.pk.removeprefix(ANNOUNCED), row.rk, values)), str(sha256), str(over)
+    )
 
 
 def _publication(row: Row) -> Publication:

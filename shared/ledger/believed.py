@@ -3,7 +3,7 @@
 A reading that was published stands in the ledger, in the current rows of its x_SourceScope; one that was not
 lies in the staged pages of its generation. The ledger stands for a reading only as long as its files are those
 that the publication left: a publisher that died half-way has left others, and then the staged pages count, or what
-it put aside (`shared.ledger.put_aside`).
+it put aside (`shared.ledger.hold`).
 """
 
 from collections.abc import Collection, Mapping

@@ -17,8 +17,8 @@ from shared.days import PublishedFile
 from shared.engine import Engine
 from shared.ledger.classify import until
 from shared.ledger.files import ledger_path
+from shared.ledger.hold import aside_of
 from shared.ledger.partitions import Left
-from shared.ledger.put_aside import aside_of
 from shared.ledger.standing import Standing
 from shared.staging import encode
 from shared.view import settled_at
@@ -49,6 +49,8 @@ async def left_by_publication(
         if standing.manifest_etag is not None:
             return Left(ledger, whole=False)
         return Left({name: frame.clear() for name, frame in ledger.items()})
+    if publication.mixed:
+        return Left({**ledger, **aside}, whole=False)
     back = {**as_described(standing, ledger, described, publication.files), **aside}
     if back.keys() >= ledger.keys():
         return Left(back)

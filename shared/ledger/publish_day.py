@@ -19,11 +19,11 @@ from shared.ledger.believed import Believed, believed, current_rows, lasting, ow
 from shared.ledger.columns import COST_COLUMN
 from shared.ledger.daily import TotalError, daily
 from shared.ledger.files import PublishedFiles, daily_path, manifest_path
+from shared.ledger.hold import forget, hold
 from shared.ledger.left import left_by_publication
 from shared.ledger.manifest import alike, disagreements, manifest, status_of
 from shared.ledger.ownership import Assignment, Claim, assign
 from shared.ledger.partitions import Partition, current, lay_over, write
-from shared.ledger.put_aside import forget, put_aside
 from shared.ledger.restore_row import restore_row
 from shared.ledger.standing import Standing, ledger_of, stand
 from shared.messages import BadMessage, DayItem
@@ -132,14 +132,7 @@ async def _bring_up_to(engine: Engine, run: Run, files: PublishedFiles, standing
     beliefs.demand_no_gap(before, rows, [claim.scope for claim in claims])
     partitions = lay_over(standing, left, ledger, described, rows, as_of=as_of, settled=settled)
     totals_of_day = _totals_of_day(standing, partitions)
-    held = await put_aside(
-        engine,
-        standing,
-        partitions,
-        lasting(standing),
-        as_of,
-        settled=settled,
-    )
+    held = await hold(engine, standing, left, partitions, lasting(standing), as_of)
     written = await write(files, standing, partitions, as_of)
     if totals_of_day is not None:
         written.append(await _write_daily(files, standing, totals_of_day))
@@ -164,7 +157,8 @@ async def _bring_up_to(engine: Engine, run: Run, files: PublishedFiles, standing
     document = manifest(
         publication, standing.scopes.listed, standing.pointers, owned.shadowed, settled=settled
     )
-    await engine.days.announce(Announced(publication, hashlib.sha256(document).hexdigest()))
+    sha256 = hashlib.sha256(document).hexdigest()
+    await engine.days.announce(Announced(publication, sha256, over=publication.etag or ""))
     etag = await files.put(standing.listing, manifest_path(metric, day), document, "application/json")
     await engine.days.save_publication(replace(publication, manifest_etag=etag))
     await forget(engine, held)

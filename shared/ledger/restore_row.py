@@ -11,8 +11,8 @@ from dataclasses import replace
 from shared.days import Announced
 from shared.engine import Engine
 from shared.ledger.files import PublishedFiles, manifest_path, subscription_of
+from shared.ledger.hold import forget
 from shared.ledger.left import as_described
-from shared.ledger.put_aside import forget
 from shared.ledger.standing import Standing, ledger_of
 from shared.storage.errors import Conflict
 
@@ -30,20 +30,23 @@ async def restore_row(engine: Engine, files: PublishedFiles, standing: Standing)
     announced = await engine.days.announced(standing.metric, standing.day)
     if announced is None or not await _is_published(engine, standing, announced, etag):
         return False
-    publication = announced.publication
     if before is None and not await _is_whole(files, standing, announced):
         # Somebody removed the row, so that the day begins anew without what is gone.
         return False
-    row = replace(publication, manifest_etag=etag, etag=None if before is None else before.etag)
+    etag_before = None if before is None else before.etag
+    row = replace(announced.publication, manifest_etag=etag, etag=etag_before)
     await engine.days.save_publication(row)
     await forget(engine, before)
     return True
 
 
 async def _is_published(engine: Engine, standing: Standing, announced: Announced, etag: str) -> bool:
-    """Tell whether the manifest that lies there is the one that was announced, and later than the row."""
+    """Tell whether the manifest that lies there is the one that was announced over the row as it stands.
+
+    Not over any other: whoever takes back what another wrote changes the row first (`shared.ledger.hold`).
+    """
     before = standing.publication
-    if before is not None and announced.publication.as_of <= before.as_of:
+    if before is not None and announced.over != before.etag:
         return False
     path = manifest_path(standing.metric, standing.day)
     blob = await engine.storage.blobs.get(engine.settings.container, path, if_match=etag)

@@ -52,6 +52,11 @@ class Standing:
         return left == lies
 
     @property
+    def is_half_written(self) -> bool:
+        """Whether a ledger file lies there that the last publication did not leave so."""
+        return not self.ledger_intact and bool(self.listing.partitions(self.metric, self.day))
+
+    @property
     def manifest_etag(self) -> str | None:
         """The ETag of the manifest that lies there, None where there is none."""
         return self.listing.etags.get(manifest_path(self.metric, self.day))

@@ -9,8 +9,7 @@ What is left out, and why that is sound, or else a bound:
 - How a reading comes to move the pointer is in `reading.py`; here it is one effect, and pointers only go on.
 - Staged pages never change, so to read them is to know what the pointer's reading says.
 - The scope list: a change of it is to a publisher the same as a pointer that moved.
-- A settled day's history: it is a function of what lies in the partition and of the reading, both of which are
-  there, and a partition is written whole.
+- A settled day's history, but for one thing: which earlier files a partition can be taken back to.
 - That a publisher starts over a bounded number of times, and that sweep gives a day up in the end: both are there
   to end what never works, and leave the day marked as unfinished.
 - Two publishers at once are no assumption but a scenario; but that no cost is seen twice *at any moment* is
@@ -96,6 +95,7 @@ SCENARIOS = {
 NEVER_TWICE = "no cost is in two partitions at one moment"
 NEVER_BACK = "what was written for a newer reading is never replaced for an older one"
 RIGHT_IN_THE_END = "when all have come to their end, files and publication are those of the latest reading"
+HISTORY_STANDS = "what the publication left of a settled day can be found in what lies there"
 NEVER_STALLS = "nothing stalls unless a message was lost"
 
 DAY_OF_TWO_PARTITIONS = (
@@ -290,9 +290,18 @@ def never_twice(state: State) -> bool:
     return first is None or second is None or not (first.content and second.content)
 
 
+def history_stands(state: State) -> bool:
+    """Tell whether the publication's partitions lie there, or such as can be taken back to them."""
+    if state.publication is None:
+        return True
+    partitions = zip(state.blobs, state.publication.files[:DAILY], strict=False)
+    return all(etag is None or (blob is not None and etag in blob.told) for blob, etag in partitions)
+
+
 def _rules(scenario: Scenario) -> Mapping[str, Callable[[State], bool]]:
     rules: dict[str, Callable[[State], bool]] = {
         NEVER_BACK: lambda state: not state.replaced,
+        HISTORY_STANDS: history_stands,
         NEVER_STALLS: lambda state: state.excused or not _is_quiet(state) or _all_closed(state),
     }
     if not scenario.again:

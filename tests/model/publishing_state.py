@@ -35,6 +35,8 @@ class Wrong(Enum):
     BLOBS_WITHOUT_ETAG = auto()
     PUBLICATION_WITHOUT_ETAG = auto()
     ROW_IS_RESTORED_WITHOUT_ETAG = auto()
+    NOBODY_IS_SHUT_OUT = auto()
+    ANY_ROW_IS_RESTORED_OVER = auto()
     NO_SECOND_LOOK_AT_THE_POINTERS = auto()
     GROWING_PARTITIONS_FIRST = auto()
     FILES_ARE_NOT_LOOKED_AT = auto()
@@ -68,15 +70,27 @@ class Scenario:
 
 
 class Blob(NamedTuple):
-    """A published file. `by` is the reading that it was written for: a memory of the rules, no part of it."""
+    """A published file. `by` is the reading that it was written for: a memory of the rules, no part of it.
+
+    `past` are the files, oldest first, that it can be taken back to by the times of its rows, on a settled day.
+    """
 
     content: Content
     etag: int
     by: int
+    past: tuple[int, ...] = ()
+
+    @property
+    def told(self) -> tuple[int, ...]:
+        """What of the file's history can be found in it, itself included."""
+        return (*self.past, self.etag)
 
 
 class Publication(NamedTuple):
-    """The publication's row in CostDays: whose digest it is and which files it left."""
+    """The publication's row in CostDays: whose digest it is and which files it left.
+
+    Of one that was announced `etag` is that of the row it is to replace, 0 where there is none.
+    """
 
     digest: str
     files: Etags
@@ -108,8 +122,9 @@ class Message(NamedTuple):
 class Worker(NamedTuple):
     """A process at work: where it is, and all that it has read. `holds` is lost with the message's visibility.
 
-    `listed` are the ETags of the blobs as they were listed, and then as this worker wrote them. `announced` is
-    what was announced of a manifest that is not the row's.
+    `listed` are the ETags of the blobs as they were listed, and then as this worker wrote them. `left`
+    are those of the partitions as the publication left them, `announced` is what was announced of a manifest that
+    is not the row's.
     """
 
     at: str
@@ -117,6 +132,7 @@ class Worker(NamedTuple):
     holds: bool = True
     publication: Publication | None = None
     listed: Etags = ()
+    left: Etags = ()
     reading: int = -1
     announced: Publication | None = None
     prior: tuple[Content | None, ...] = ()
@@ -198,8 +214,11 @@ def in_short(state: State) -> State:
         read = [publication, announced]
         read += [row for worker in workers for row in (worker.publication, worker.announced)]
         known.update(one.files[path] or blob.etag for one in read if one is not None)
+        known.update(worker.left[path] or blob.etag for worker in workers if len(worker.left) > path)
         small = {etag: number for number, etag in enumerate(sorted(known), 1)}
-        blobs[path] = blob._replace(etag=small[blob.etag], by=blob.by if blob.by > oldest else NOBODY)
+        past = tuple(small[etag] for etag in blob.past if etag in small)
+        by = blob.by if blob.by > oldest else NOBODY
+        blobs[path] = blob._replace(etag=small[blob.etag], by=by, past=past)
         if small[blob.etag] == blob.etag:
             continue
         publication, announced = _renamed(publication, path, small), _renamed(announced, path, small)
@@ -207,13 +226,16 @@ def in_short(state: State) -> State:
             listed = _etags_renamed(worker.listed, path, small)
             workers[number] = worker._replace(
                 listed=listed,
+                left=_etags_renamed(worker.left, path, small),
                 publication=_renamed(worker.publication, path, small),
                 announced=_renamed(worker.announced, path, small),
             )
     if publication is not None:
         workers, publication = _publication_in_short(workers, publication, oldest)
-    if announced is not None and announced.by <= oldest:
-        announced = announced._replace(by=NOBODY)
+    if announced is not None:
+        announced = _announced_in_short(announced, state.publication)._replace(
+            by=announced.by if announced.by > oldest else NOBODY
+        )
     return state._replace(
         blobs=tuple(blobs), workers=tuple(workers), publication=publication, announced=announced
     )
@@ -225,18 +247,28 @@ def _publication_in_short(
     """Name the publication's ETag anew: a worker has read this one, or another that it will lose against."""
     by = publication.by if publication.by > oldest else NOBODY
     short = publication._replace(etag=LATEST, by=by)
-    seen = []
-    for worker in workers:
-        if worker.publication is not None:
-            known = LATEST if worker.publication.etag == publication.etag else OVERTAKEN
-            read = worker.publication._replace(etag=known, by=NOBODY)
-            seen.append(worker._replace(publication=read))
-        elif worker.expected is not None:
-            known = LATEST if worker.expected == publication.etag else OVERTAKEN
-            seen.append(worker._replace(expected=known))
-        else:
-            seen.append(worker)
-    return seen, short
+    return [_worker_in_short(worker, publication) for worker in workers], short
+
+
+def _worker_in_short(worker: Worker, publication: Publication) -> Worker:
+    def known(etag: int) -> int:
+        return LATEST if etag == publication.etag else OVERTAKEN
+
+    if worker.announced is not None:
+        worker = worker._replace(announced=_announced_in_short(worker.announced, publication))
+    if worker.publication is not None:
+        read = worker.publication._replace(etag=known(worker.publication.etag), by=NOBODY)
+        worker = worker._replace(publication=read)
+    if worker.expected is not None:
+        worker = worker._replace(expected=known(worker.expected))
+    return worker
+
+
+def _announced_in_short(announced: Publication, standing: Publication | None) -> Publication:
+    """Name the ETag of the row that an announced one is to replace as that row's own is named."""
+    if not announced.etag or standing is None:
+        return announced
+    return announced._replace(etag=LATEST if announced.etag == standing.etag else OVERTAKEN)
 
 
 def _renamed(publication: Publication | None, path: int, small: Mapping[int, int]) -> Publication | None:

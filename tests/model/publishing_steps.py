@@ -1,7 +1,7 @@
 """What one worker does: each function is one outside effect with what is decided in memory on its answer.
 
 `STEPS` names the outside effect of each place that a worker can be at; the order is that of
-`shared/ledger/publish_day.py`, `standing.py`, `restore_row.py` and `partitions.py`.
+`shared/ledger/publish_day.py`, `standing.py`, `restore_row.py`, `hold.py` and `partitions.py`.
 """
 
 from collections.abc import Mapping
@@ -12,10 +12,12 @@ from tests.model.publishing_state import (
     DONE,
     LEDGER,
     MANIFEST,
+    NOBODY,
     READINGS,
     RUNS,
     Blob,
     Content,
+    Etags,
     Message,
     Publication,
     Scenario,
@@ -110,7 +112,10 @@ def get_manifest(scenario: Scenario, state: State, worker: Worker) -> Stepped:
     if blob is None or blob.etag != worker.listed[MANIFEST]:
         return state, _from_the_start(scenario, worker)
     assert worker.announced is not None
-    if blob.content != worker.announced.digest:
+    over = worker.announced.etag == (_etag(worker.publication) or 0)
+    if blob.content != worker.announced.digest or not (
+        over or scenario.wrong is Wrong.ANY_ROW_IS_RESTORED_OVER
+    ):
         return state, _reading_ledger(scenario, worker._replace(announced=None))
     return state, worker._replace(at="restore row")
 
@@ -170,7 +175,30 @@ def _planned(scenario: Scenario, worker: Worker) -> Worker:
     growth.sort(reverse=scenario.wrong is Wrong.GROWING_PARTITIONS_FIRST)
     todo = tuple((path, content) for _, path, content in growth)
     expected = None if worker.publication is None else worker.publication.etag
-    return _writing(worker._replace(todo=todo, prior=(), publication=None, expected=expected))
+    planned = worker._replace(todo=todo, prior=(), expected=expected, left=_left(worker))
+    if todo and _is_half_written(worker) and scenario.wrong is not Wrong.NOBODY_IS_SHUT_OUT:
+        return planned._replace(at="hold row")
+    return _writing(planned._replace(publication=None))
+
+
+def _is_half_written(worker: Worker) -> bool:
+    """Tell whether a partition lies there that the publication did not leave so."""
+    return worker.listed[: len(LEDGER)] != _left(worker)
+
+
+def _left(worker: Worker) -> Etags:
+    return (None,) * len(LEDGER) if worker.publication is None else worker.publication.files[: len(LEDGER)]
+
+
+def hold_row(scenario: Scenario, state: State, worker: Worker) -> Stepped:
+    """Change the row, so that whoever wrote what lies there can neither save its own nor have it restored."""
+    standing = state.publication
+    if _etag(standing) != worker.expected:
+        return state, _from_the_start(scenario, worker)
+    row = Publication("", (None,) * len(state.blobs), 0, NOBODY) if standing is None else standing
+    row = row._replace(etag=row.etag + 1)
+    held = worker._replace(publication=None, expected=row.etag)
+    return state._replace(publication=row), _writing(held)
 
 
 def _writing(worker: Worker) -> Worker:
@@ -179,12 +207,19 @@ def _writing(worker: Worker) -> Worker:
     return worker._replace(at="put daily" if worker.listed[DAILY] is None else "get daily")
 
 
+def _past(standing: Blob | None, left: int | None) -> tuple[int, ...]:
+    """Give what stays of a partition's history: what the publication left, as far as that can be found."""
+    told = () if standing is None else standing.told
+    return told[: told.index(left) + 1] if left in told else ()
+
+
 def _put(scenario: Scenario, state: State, worker: Worker, path: int, content: Content) -> Stepped | None:
     """Replace a blob under the ETag it was listed with; None if it is another by now."""
     standing = state.blobs[path]
     if etag_of(standing) != worker.listed[path] and scenario.wrong is not Wrong.BLOBS_WITHOUT_ETAG:
         return None
-    blob = Blob(content, 1 if standing is None else standing.etag + 1, worker.reading)
+    past = _past(standing, worker.left[path]) if path in LEDGER else ()
+    blob = Blob(content, 1 if standing is None else standing.etag + 1, worker.reading, past)
     older = standing is not None and standing.by > worker.reading
     state = state._replace(blobs=with_row(state.blobs, path, blob), replaced=state.replaced or older)
     return state, worker._replace(listed=with_row(worker.listed, path, blob.etag))
@@ -216,7 +251,7 @@ def put_daily(scenario: Scenario, state: State, worker: Worker) -> Stepped:
 def announce(scenario: Scenario, state: State, worker: Worker) -> Stepped:
     """Write what the row will say, over what anybody has announced before."""
     digest = scenario.readings[worker.reading]
-    announced = Publication(digest, (*worker.listed[:MANIFEST], None), 0, worker.reading)
+    announced = Publication(digest, (*worker.listed[:MANIFEST], None), worker.expected or 0, worker.reading)
     return state._replace(announced=announced), worker._replace(at="put manifest")
 
 
@@ -281,6 +316,7 @@ STEPS: Mapping[str, tuple[str, Step]] = {
     "get manifest": ("blob get manifests", get_manifest),
     "get partition": ("blob get ledger", get_partition),
     "restore row": ("table replace CostDays", restore_row),
+    "hold row": ("table replace CostDays", hold_row),
     "put partition": ("blob put ledger", put_partition),
     "get daily": ("blob get daily", get_daily),
     "put daily": ("blob put daily", put_daily),

@@ -327,9 +327,10 @@ async def test_manifest_of_a_publisher_whose_clock_is_behind_is_believed_as_any_
         assert amounts(await asked(bench, between)) == believed
 
 
-async def test_day_that_was_left_half_written_while_it_was_open_is_unknown_until_it_is_published_again() -> (
-    None
-):
+@pytest.mark.parametrize("dies_again", [False, True])
+async def test_day_that_was_left_half_written_while_it_was_open_is_unknown_until_it_is_published_again(
+    *, dies_again: bool
+) -> None:
     """Its rows were replaced in place: what it was when it settled nobody can say, so nobody is told a mixture."""
     tenant = tenant_of(days=1)
     (day,) = tenant.days
@@ -343,6 +344,11 @@ async def test_day_that_was_left_half_written_while_it_was_open_is_unknown_until
         # WHEN it is published the next time, it is settled
         before = await bench.ledger(METRIC, day)
         bench.clock.ahead += timedelta(hours=12)
+        if dies_again:
+            for subscription in tenant.subscriptions:
+                restate(tenant, 4, [day], subscription)
+            await half_publish(bench)
+            now(bench)
         restate(tenant, 4, [day])
         await bench.run()
 

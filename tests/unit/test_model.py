@@ -60,8 +60,10 @@ PUBLISHED_WRONGLY = {
     WronglyPublished.POINTERS_ARE_READ_FIRST: (FRESH_TOGETHER, publishing.NEVER_BACK),
     WronglyPublished.BLOBS_ARE_LISTED_LAST: (FRESH_TOGETHER, publishing.NEVER_BACK),
     WronglyPublished.BLOBS_WITHOUT_ETAG: (TOGETHER, publishing.NEVER_BACK),
-    WronglyPublished.PUBLICATION_WITHOUT_ETAG: (TOGETHER, publishing.NEVER_BACK),
-    WronglyPublished.ROW_IS_RESTORED_WITHOUT_ETAG: (TOGETHER, publishing.NEVER_BACK),
+    WronglyPublished.PUBLICATION_WITHOUT_ETAG: (TOGETHER, publishing.HISTORY_STANDS),
+    WronglyPublished.ROW_IS_RESTORED_WITHOUT_ETAG: (TOGETHER, publishing.HISTORY_STANDS),
+    WronglyPublished.NOBODY_IS_SHUT_OUT: (TOGETHER, publishing.HISTORY_STANDS),
+    WronglyPublished.ANY_ROW_IS_RESTORED_OVER: (TOGETHER, publishing.HISTORY_STANDS),
     WronglyPublished.NO_SECOND_LOOK_AT_THE_POINTERS: (TOGETHER, publishing.RIGHT_IN_THE_END),
     WronglyPublished.GROWING_PARTITIONS_FIRST: (FROM_NOTHING, publishing.NEVER_TWICE),
     WronglyPublished.FILES_ARE_NOT_LOOKED_AT: (TOGETHER, publishing.RIGHT_IN_THE_END),
@@ -173,7 +175,12 @@ def test_model_of_publishing_has_the_order_that_the_code_is_held_to() -> None:
     # The second partition lies there, empty: a publisher reads both, and writes both.
     first, _, *others = state.blobs
     assert first is not None
-    state = state._replace(blobs=(first, first._replace(content=""), *others))
+    assert state.publication is not None
+    files = (1, 1, *state.publication.files[2:])
+    state = state._replace(
+        blobs=(first, first._replace(content=""), *others),
+        publication=state.publication._replace(files=files),
+    )
 
     _, effects = worked(PUBLISHING_STEPS, scenario, state, Publisher("read run of day", DayMessage(DAYS, 1)))
 

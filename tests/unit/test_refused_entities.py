@@ -210,7 +210,10 @@ KINDS = {
     "pointer": Kind(POINTER, pointer_row, read_pointer, "CostDays"),
     "publication": Kind(PUBLICATION, publication_row, read_publication, "CostDays"),
     "announced": Kind(
-        Announced(replace(PUBLICATION, etag=None), f"{7:064x}"), announced_row, read_announced, "CostDays"
+        Announced(replace(PUBLICATION, etag=None), f"{7:064x}", "e"),
+        announced_row,
+        read_announced,
+        "CostDays",
     ),
     "page": Kind(PAGE, entry_row, read_entry, "CostHashes"),
     "verdict": Kind(VERDICT, entry_row, read_entry, "CostHashes"),

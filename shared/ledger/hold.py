@@ -1,17 +1,22 @@
-"""What a publication may not lose while it is written: partitions that cannot be made again from what is half-way.
+"""Holding a day before its first file is written: against what others do to it, and against a death half-way.
 
-A reading whose staged pages are purged stands in the ledger alone. Where its rows leave a partition (another scope
-takes them over), the first file that is written takes them away; and a partition that is written twice is, between
-the two, less than it was and less than it will be. A publisher that dies there leaves nothing to start over from. So
-such partitions are put aside first, as they lie there, the day's publication names them, and is `unfinished` until
-the next one is saved: who goes on begins with what the last publication left. Most publications put nothing aside
-and pay nothing.
+**Putting aside.** A reading whose staged pages are purged stands in the ledger alone. Where its rows leave a
+partition (another scope takes them over), the first file that is written takes them away; and a partition that is
+written twice is, between the two, less than it was and less than it will be. A publisher that dies there leaves
+nothing to start over from. So such partitions are put aside first, as they lie there, the day's publication names
+them, and is `unfinished` until the next one is saved: who goes on begins with what the last publication left.
+
+**Shutting out.** Files that are not as the last publication left them are those of a publisher that died, or of one
+that is slow. Whoever takes back what it wrote changes the publication's row first: so the slow one can neither save
+its own nor have it restored (`shared.ledger.restore_row`), which would name files that are no more.
+
+Most publications need neither and pay nothing.
 """
 
 import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Final
 
 import polars as pl
@@ -19,7 +24,8 @@ import polars as pl
 from shared.days import Publication
 from shared.engine import Engine
 from shared.ledger.columns import LEDGER
-from shared.ledger.partitions import Partition, written_twice
+from shared.ledger.manifest import INCOMPLETE
+from shared.ledger.partitions import Left, Partition, written_twice
 from shared.ledger.standing import Standing
 from shared.staging import decode, encode
 
@@ -28,6 +34,7 @@ CURE: Final = "remove it: the day is then published from its readings' pages, or
 
 _ASIDE: Final = {"subscription_id": pl.String(), **LEDGER}
 _CURRENT = pl.col("x_ValidTo").is_null()
+_EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 async def aside_of(engine: Engine, standing: Standing) -> dict[str, pl.DataFrame]:
@@ -53,28 +60,47 @@ async def aside_of(engine: Engine, standing: Standing) -> dict[str, pl.DataFrame
     return {name: found.get((name,), pl.DataFrame(schema=LEDGER)) for name in of}
 
 
-async def put_aside(
+async def hold(
     engine: Engine,
     standing: Standing,
+    left: Left,
     partitions: Sequence[Partition],
     lasting: Collection[str],
     as_of: datetime,
-    *,
-    settled: bool,
 ) -> Publication | None:
-    """Put aside what must not be lost, before the first file is written; give the publication as it stands then.
+    """Put aside what must not be lost and shut others out; give the publication as it stands then.
 
-    `lasting` are the scopes (lower case) whose reading is the one that was published. Of a `settled` day what is
+    `lasting` are the scopes (lower case) whose reading is the one that was published. Of a settled day what is
     changed in place must not be lost either, for only times can be taken back.
 
     Raises:
         Conflict: somebody else published the day meanwhile.
     """
     publication = standing.publication
-    if publication is None:
-        return None
+    settled = standing.settled_at(as_of, engine.settings.settle)
+    taken = (
+        [] if publication is None else _to_put_aside(publication, partitions, lasting, as_of, settled=settled)
+    )
+    if not taken and not standing.is_half_written:
+        return publication
+    kept = replace(publication or _nothing(standing), unfinished=True)
+    kept = replace(kept, mixed=kept.mixed or not left.whole)
+    if taken:
+        known = [part for part in partitions if part.subscription in kept.aside_of]
+        kept = await _put_aside(engine, kept, [*known, *taken])
+    return replace(kept, etag=await engine.days.save_publication(kept))
+
+
+def _to_put_aside(
+    publication: Publication,
+    partitions: Sequence[Partition],
+    lasting: Collection[str],
+    as_of: datetime,
+    *,
+    settled: bool,
+) -> list[Partition]:
     twice = {part.subscription for part in written_twice(partitions)}
-    taken = [
+    return [
         part
         for part in partitions
         if part.subscription not in publication.aside_of
@@ -84,18 +110,30 @@ async def put_aside(
             or (settled and part.restated.in_place)
         )
     ]
-    if not taken:
-        return publication
-    known = [part for part in partitions if part.subscription in publication.aside_of]
+
+
+async def _put_aside(engine: Engine, kept: Publication, partitions: Sequence[Partition]) -> Publication:
     frames = [
-        part.prior.select(pl.lit(part.subscription).alias("subscription_id"), *LEDGER)
-        for part in (*known, *taken)
+        part.prior.select(pl.lit(part.subscription).alias("subscription_id"), *LEDGER) for part in partitions
     ]
-    name = f"{FOLDER}{standing.metric}/{standing.day.isoformat()}/{secrets.token_hex(6)}.parquet"
+    name = f"{FOLDER}{kept.metric}/{kept.day.isoformat()}/{secrets.token_hex(6)}.parquet"
     await engine.storage.blobs.put(engine.settings.staging_container, name, encode(pl.concat(frames)))
-    of = sorted(part.subscription for part in (*known, *taken))
-    kept = replace(publication, aside=name, aside_of=tuple(of), unfinished=True)
-    return replace(kept, etag=await engine.days.save_publication(kept))
+    return replace(kept, aside=name, aside_of=tuple(sorted(part.subscription for part in partitions)))
+
+
+def _nothing(standing: Standing) -> Publication:
+    """Give the row of a day of which nobody published anything: any run's scope list is newer than its none."""
+    return Publication(
+        metric=standing.metric,
+        day=standing.day,
+        view={},
+        listed=(),
+        scopes_at=_EVER,
+        as_of=_EVER,
+        status=INCOMPLETE,
+        totals={},
+        published_at=_EVER,
+    )
 
 
 async def forget(engine: Engine, publication: Publication | None) -> None:
