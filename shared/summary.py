@@ -55,17 +55,18 @@ async def summarise(
             entry = found.get(day, NOBODY_READ)
             task = tasks.get((metric, day))
             state = "unchanged" if task is None else task.state
-            if entry.publication is None or entry.publication.status != RECONCILED:
+            published = entry.published
+            if published is None or published.status != RECONCILED:
                 state = "incomplete"
             if task is not None and task.state == "failed":
                 state = "incomplete"
                 failures.append(_day_failure(metric, day, task.cause or ""))
             days.append({"metric": metric, "day": day.isoformat(), "state": state})
-            if entry.publication is not None:
-                totals.setdefault(metric, []).append(entry.publication.totals)
+            if published is not None:
+                totals.setdefault(metric, []).append(published.totals)
                 failures += [
                     _disagreement(metric, day, paths.get(scope, scope), cause)
-                    for scope, cause in entry.publication.disagrees.items()
+                    for scope, cause in published.disagrees.items()
                 ]
     whole = not failures and all(day["state"] != "incomplete" for day in days)
     reconciled = sum(piece.state is SliceState.RECONCILED for piece in pieces)

@@ -41,7 +41,7 @@ def describe(metric: str, day: date, known: Day | None, settle: timedelta) -> di
     `scopes` are those that are not reconciled. `pending` is true where a reading that differs from what is
     published waits to be published; until then nobody can tell up to when the published data reaches.
     """
-    publication = None if known is None else known.publication
+    publication = None if known is None else known.published
     pointers = () if known is None else known.pointers
     if publication is None:
         return {

@@ -159,7 +159,8 @@ class Publication:
     subscription's partition that has any, None where an earlier release published it. `unfinished` is set where a
     later publisher gave up half-way or may be under way: the day must be published again. `aside` names the blob in
     which it put the rows of the partitions of the subscriptions `aside_of`, before it changed them; `mixed` is set
-    where these are no publication's, for an open day's rows had been replaced by somebody who came to no end.
+    where these are no publication's, for an open day's rows had been replaced by somebody who came to no end. `held`
+    is the mark of the publisher that holds the day (`shared.ledger.hold`).
     """
 
     metric: str
@@ -182,14 +183,25 @@ class Publication:
     aside: str = ""
     aside_of: tuple[str, ...] = ()
     mixed: bool = False
+    held: str = ""
     etag: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What an announcement names it by: another one for each publication, and each publisher that holds it."""
+        return f"{self.manifest_etag}|{self.held}"
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether it is only there to be held: nobody has published the day."""
+        return not self.manifest_etag and not self.view
 
 
 @dataclass(frozen=True, slots=True)
 class Announced:
     """A publication whose manifest is about to be written, all files but that are; `manifest_sha256` is in hex.
 
-    `over` is the ETag of the row that it is to replace, empty where there is none.
+    `over` names the publication that it is to replace, empty where there is none.
     """
 
     publication: Publication
@@ -203,6 +215,11 @@ class Day:
 
     pointers: tuple[Pointer, ...]
     publication: Publication | None
+
+    @property
+    def published(self) -> Publication | None:
+        """What was published of it, None where nobody has."""
+        return None if self.publication is None or self.publication.says_nothing else self.publication
 
 
 def moved(pointer: Pointer, reading: Reading) -> Pointer:

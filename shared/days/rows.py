@@ -101,6 +101,7 @@ def publication_row(publication: Publication) -> Row:
         "unfinished": publication.unfinished,
         "aside": publication.aside,
         "mixed": publication.mixed,
+        "held": publication.held,
     }
     if publication.known_since is not None:
         values["known_since"] = publication.known_since

@@ -83,7 +83,7 @@ async def hold(
     )
     if not taken and not standing.is_half_written:
         return publication
-    kept = replace(publication or _nothing(standing), unfinished=True)
+    kept = replace(publication or _nothing(standing), unfinished=True, held=secrets.token_hex(6))
     kept = replace(kept, mixed=kept.mixed or not left.whole)
     if taken:
         known = [part for part in partitions if part.subscription in kept.aside_of]

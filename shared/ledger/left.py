@@ -35,15 +35,16 @@ async def left_by_publication(
     Args:
         engine: what holds the storage.
         standing: the day as it stands.
-        ledger: the partitions as they lie there; of those that are as they were left, the very same are given.
+        ledger: the partitions as they lie there; of those that are as they were left, the very same are given. Not
+            of those that were put aside: whoever did so may still be about to write them, so they are written again.
         described: these, described.
 
     Raises:
         UnreadableError: what was put aside was replaced by something else.
     """
-    if standing.ledger_intact:
-        return Left(ledger)
     publication, aside = standing.publication, await aside_of(engine, standing)
+    if standing.ledger_intact and not aside:
+        return Left(ledger)
     if publication is None:
         # Rows of a manifest whose files are not to be found again stand for it, as those of an open day do below.
         if standing.manifest_etag is not None:

@@ -218,7 +218,7 @@ def _scopes_by_cell(cells: pl.DataFrame) -> Owners:
 
 def _changed_places(standing: Standing, old: Owners, now: Owners) -> set[Place]:
     """Name the places, each with a scope, whose rows come in another shape, or give way to such."""
-    if standing.publication is None:
+    if standing.publication is None or standing.publication.says_nothing:
         return set()
     before = {path: shape for path, _, shape, _ in standing.publication.view.values() if shape}
     after = {

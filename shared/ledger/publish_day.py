@@ -158,7 +158,7 @@ async def _bring_up_to(engine: Engine, run: Run, files: PublishedFiles, standing
         publication, standing.scopes.listed, standing.pointers, owned.shadowed, settled=settled
     )
     sha256 = hashlib.sha256(document).hexdigest()
-    await engine.days.announce(Announced(publication, sha256, over=publication.etag or ""))
+    await engine.days.announce(Announced(publication, sha256, over="" if held is None else held.name))
     etag = await files.put(standing.listing, manifest_path(metric, day), document, "application/json")
     await engine.days.save_publication(replace(publication, manifest_etag=etag))
     await forget(engine, held)

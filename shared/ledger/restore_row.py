@@ -41,12 +41,12 @@ async def restore_row(engine: Engine, files: PublishedFiles, standing: Standing)
 
 
 async def _is_published(engine: Engine, standing: Standing, announced: Announced, etag: str) -> bool:
-    """Tell whether the manifest that lies there is the one that was announced over the row as it stands.
+    """Tell whether the manifest that lies there is the one that was announced over the publication as it stands.
 
-    Not over any other: whoever takes back what another wrote changes the row first (`shared.ledger.hold`).
+    Not over any other: whoever takes back what another wrote holds the day first (`shared.ledger.hold`).
     """
     before = standing.publication
-    if before is not None and announced.over != before.etag:
+    if before is not None and announced.over != before.name:
         return False
     path = manifest_path(standing.metric, standing.day)
     blob = await engine.storage.blobs.get(engine.settings.container, path, if_match=etag)

@@ -122,6 +122,14 @@ DAY_OF_TWO_PARTITIONS = (
 )
 """The outside effects of a day published over an earlier one, with two partitions that both change."""
 
+_FIRST_WRITE = DAY_OF_TWO_PARTITIONS.index("blob put ledger")
+HALF_WRITTEN_DAY = (
+    *DAY_OF_TWO_PARTITIONS[:_FIRST_WRITE],
+    "table replace CostDays",
+    *DAY_OF_TWO_PARTITIONS[_FIRST_WRITE:],
+)
+"""The same where a publisher has died, or is slow, after it had written one of them."""
+
 
 def model(scenario: Scenario) -> Model[State]:
     """Give the model of a scenario."""

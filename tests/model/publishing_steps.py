@@ -170,20 +170,24 @@ def _planned(scenario: Scenario, worker: Worker) -> Worker:
     growth: list[tuple[int, int, Content]] = []
     for path, prior in zip(LEDGER, worker.prior, strict=True):
         content = believed[path] or ""
-        if content != (prior or ""):
+        if content != (prior or "") or _is_anothers(worker, path):
             growth.append((len(content) - len(prior or ""), path, content))
     growth.sort(reverse=scenario.wrong is Wrong.GROWING_PARTITIONS_FIRST)
     todo = tuple((path, content) for _, path, content in growth)
     expected = None if worker.publication is None else worker.publication.etag
     planned = worker._replace(todo=todo, prior=(), expected=expected, left=_left(worker))
-    if todo and _is_half_written(worker) and scenario.wrong is not Wrong.NOBODY_IS_SHUT_OUT:
+    if _is_half_written(worker) and scenario.wrong is not Wrong.NOBODY_IS_SHUT_OUT:
         return planned._replace(at="hold row")
     return _writing(planned._replace(publication=None))
 
 
 def _is_half_written(worker: Worker) -> bool:
     """Tell whether a partition lies there that the publication did not leave so."""
-    return worker.listed[: len(LEDGER)] != _left(worker)
+    return any(_is_anothers(worker, path) for path in LEDGER)
+
+
+def _is_anothers(worker: Worker, path: int) -> bool:
+    return worker.listed[path] not in {None, _left(worker)[path]}
 
 
 def _left(worker: Worker) -> Etags:

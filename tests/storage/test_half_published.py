@@ -303,6 +303,33 @@ async def test_what_a_publication_of_its_manifest_alone_left_is_found_though_ano
         await demand_believed(bench, between, believed)
 
 
+async def test_what_was_put_aside_is_written_again_though_it_lies_there_unchanged() -> None:
+    """Who put it aside may be about to write it still: under another ETag it cannot."""
+    tenant = tenant_of(days=1)
+    (day,) = tenant.days
+    async with laptop(tenant) as bench:
+        await bench.run()
+        listed, charges = (
+            await bench.etags("ledger/"),
+            {one: tenant.charges(day, one) for one in tenant.subscriptions},
+        )
+        now(bench)
+        swap_costs(tenant)
+        await half_publish(bench, kill_on="table replace CostDays")
+        published = await bench.engine.days.publication(METRIC, day)
+        assert published is not None
+        assert set(published.aside_of) == set(tenant.subscriptions)
+        assert await bench.etags("ledger/") == listed
+
+        for subscription, said in charges.items():
+            tenant.put(day, subscription, said)
+        now(bench)
+        await bench.run()
+
+        assert set(listed.values()).isdisjoint((await bench.etags("ledger/")).values())
+        assert await bench.totals() == truth_of(tenant)
+
+
 async def test_manifest_of_a_publisher_whose_clock_is_behind_is_believed_as_any_other() -> None:
     tenant = tenant_of(days=1)
     (day,) = tenant.days

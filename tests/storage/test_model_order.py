@@ -3,14 +3,16 @@
 What a model leaves out is left out here as well: the quota gate, tokens, and staged pages that are named already.
 """
 
+import pytest
+
 from infra.local.simulator import Metric, Tenant, restate, scope_truth
 from shared.ledger.publish_day import publish_day
 from shared.messages import DAYS, PAGES, RUNS
 from shared.orchestrate import orchestrate
 from shared.read.fetch_page import fetch_page
-from tests.faults import name_of
+from tests.faults import dies, name_of
 from tests.laptop import Laptop, laptop
-from tests.model.publishing import DAY_OF_TWO_PARTITIONS
+from tests.model.publishing import DAY_OF_TWO_PARTITIONS, HALF_WRITTEN_DAY
 from tests.model.reading import CLOSING_WITH_CONTROL, PAGE_IN_THE_MIDDLE
 
 
@@ -67,7 +69,12 @@ async def test_closing_with_a_control_is_worked_in_the_order_of_the_model() -> N
         assert effects(bench) == CLOSING_WITH_CONTROL
 
 
-async def test_day_of_two_partitions_is_published_in_the_order_of_the_model() -> None:
+@pytest.mark.parametrize(
+    ("half_written", "order"), [(False, DAY_OF_TWO_PARTITIONS), (True, HALF_WRITTEN_DAY)]
+)
+async def test_day_of_two_partitions_is_published_in_the_order_of_the_model(
+    order: tuple[str, ...], *, half_written: bool
+) -> None:
     tenant = Tenant(6, subscriptions=2, days=1, rows_per_day=30)
     async with laptop(tenant) as bench:
         await bench.run()
@@ -78,9 +85,13 @@ async def test_day_of_two_partitions_is_published_in_the_order_of_the_model() ->
         for run in await bench.take(RUNS):
             await orchestrate(bench.engine, run)
         (day,) = set(await bench.take(DAYS))
+        if half_written:
+            bench.edge.kill_on("blob put costs/ledger", after=True)
+            assert await dies(publish_day(bench.engine, day))
+            bench.restart()
         bench.edge.heal()
 
         await publish_day(bench.engine, day)
 
         staged = ("blob get pages", "table query CostHashes")
-        assert tuple(name for name in effects(bench) if name not in staged) == DAY_OF_TWO_PARTITIONS
+        assert tuple(name for name in effects(bench) if name not in staged) == order

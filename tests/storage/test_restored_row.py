@@ -17,6 +17,7 @@ import polars as pl
 import pytest
 
 from infra.local.simulator import Tenant, add, restate
+from shared.cli.published import describe
 from shared.engine import open_engine
 from shared.ledger.files import PublishedFiles, daily_path, manifest_path
 from shared.ledger.publish_day import publish_day
@@ -95,6 +96,34 @@ async def test_what_follows_is_what_would_have_followed_if_the_publisher_had_liv
     assert died == await story(first, then, Laptop.run)
     assert died.states == ["settled", "settled"]
     assert died.aside == []
+
+
+@pytest.mark.parametrize("first", ["failed", "published"])
+async def test_publication_of_a_day_that_was_given_up_afterwards_is_none_the_less_one(first: str) -> None:
+    """GIVEN a publisher that died after its manifest, whose message was then poisoned."""
+
+    async def given_up(bench: Laptop) -> None:
+        await half_publish(bench, kill_on="blob put costs/manifests")
+        await bench.engine.days.leave_unfinished(METRIC, bench.tenant.days[0])
+
+    assert await story(first, "changed", given_up) == await story(first, "changed", Laptop.run)
+
+
+async def test_day_that_was_only_held_so_far_is_missing_with_its_readings_pending() -> None:
+    """GIVEN a first publisher that died half-way, and a second that died after it had shut the first one out."""
+    tenant = tenant_of(days=1)
+    (day,) = tenant.days
+    async with settled(tenant) as bench:
+        await half_publish(bench)
+        await half_publish(bench, kill_on="table insert CostDays")
+        known = (await bench.engine.days.days(METRIC, day, day))[day]
+
+        found = describe(METRIC, day, known, bench.engine.settings.settle)
+
+        assert known.publication is not None
+        assert (found["state"], found["pending"], found["published_at"]) == ("missing", True, None)
+        await bench.run()
+        assert await bench.totals() == truth_of(tenant)
 
 
 @pytest.mark.parametrize("first", ["never", "published"])

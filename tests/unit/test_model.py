@@ -126,6 +126,17 @@ def test_publishing_done_wrongly_breaks_a_promise(wrong: WronglyPublished) -> No
     assert found.broken.rule == rule, str(found.broken)
 
 
+@pytest.mark.parametrize(
+    "wrong", [WronglyPublished.PUBLICATION_WITHOUT_ETAG, WronglyPublished.ROW_IS_RESTORED_WITHOUT_ETAG]
+)
+def test_row_that_is_saved_blindly_brings_an_older_one_back_as_well(wrong: WronglyPublished) -> None:
+    """Its history is lost a step earlier."""
+    model = publishing.wrongly(publishing.SCENARIOS[TOGETHER], wrong)
+    rules = {publishing.NEVER_BACK: model.rules[publishing.NEVER_BACK]}
+
+    assert search(replace(model, rules=rules)).broken is not None
+
+
 def test_each_wrong_way_is_tried() -> None:
     assert set(READ_WRONGLY) == set(WronglyRead)
     assert set(PUBLISHED_WRONGLY) == set(WronglyPublished)
@@ -167,7 +178,14 @@ def test_model_of_reading_has_the_order_that_the_code_is_held_to() -> None:
     assert effects == [reading.PAGE_IN_THE_MIDDLE, reading.PAGE_IN_THE_MIDDLE, reading.CLOSING_WITH_CONTROL]
 
 
-def test_model_of_publishing_has_the_order_that_the_code_is_held_to() -> None:
+@pytest.mark.parametrize(
+    ("lies", "effects"),
+    [(1, publishing.DAY_OF_TWO_PARTITIONS), (2, publishing.HALF_WRITTEN_DAY)],
+    ids=["as it was left", "half written"],
+)
+def test_model_of_publishing_has_the_order_that_the_code_is_held_to(
+    lies: int, effects: tuple[str, ...]
+) -> None:
     scenario = replace(publishing.THERE_AND_BACK, workers=1)
     state = publishing.start(scenario)
     state = state._replace(runs=(*state.runs, PublishingRun()), tasks=(*state.tasks, None))
@@ -176,15 +194,14 @@ def test_model_of_publishing_has_the_order_that_the_code_is_held_to() -> None:
     first, _, *others = state.blobs
     assert first is not None
     assert state.publication is not None
-    files = (1, 1, *state.publication.files[2:])
     state = state._replace(
-        blobs=(first, first._replace(content=""), *others),
-        publication=state.publication._replace(files=files),
+        blobs=(first._replace(etag=lies), first._replace(content=""), *others),
+        publication=state.publication._replace(files=(1, 1, *state.publication.files[2:])),
     )
 
-    _, effects = worked(PUBLISHING_STEPS, scenario, state, Publisher("read run of day", DayMessage(DAYS, 1)))
+    _, had = worked(PUBLISHING_STEPS, scenario, state, Publisher("read run of day", DayMessage(DAYS, 1)))
 
-    assert effects == publishing.DAY_OF_TWO_PARTITIONS
+    assert had == effects
 
 
 class Count(NamedTuple):

@@ -210,7 +210,7 @@ KINDS = {
     "pointer": Kind(POINTER, pointer_row, read_pointer, "CostDays"),
     "publication": Kind(PUBLICATION, publication_row, read_publication, "CostDays"),
     "announced": Kind(
-        Announced(replace(PUBLICATION, etag=None), f"{7:064x}", "e"),
+        Announced(replace(PUBLICATION, etag=None), f"{7:064x}", PUBLICATION.name),
         announced_row,
         read_announced,
         "CostDays",
