@@ -6,6 +6,7 @@ with a cure; is nothing made of it; are the other days and scopes published in t
 
 import asyncio
 import io
+import json
 import re
 import subprocess
 import sys
@@ -378,8 +379,9 @@ async def test_ledger_that_another_program_rewrote_fails_its_day_until_it_is_res
         done = await cli(bench, "run", *between(tenant), "--json")
 
         assert done.returncode == 2, done.stderr
-        assert f"costs/{path} has no version, so another program wrote it" in done.stdout
-        assert "restore the blob that its manifest describes" in done.stdout
+        (failure,) = json.loads(done.stdout)["failures"]
+        assert f"costs/{path} has no version, so another program wrote it" in failure["cause"]
+        assert "restore the blob that its manifest describes" in failure["cause"]
         after = await bench.etags()
         kept = {name for name in after if bad.isoformat() in name}
         assert {name for name in after if before[name] == after[name]} == kept
