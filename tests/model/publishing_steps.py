@@ -170,13 +170,13 @@ def _planned(scenario: Scenario, worker: Worker) -> Worker:
     growth: list[tuple[int, int, Content]] = []
     for path, prior in zip(LEDGER, worker.prior, strict=True):
         content = believed[path] or ""
-        if content != (prior or "") or _is_anothers(worker, path):
+        if content != (prior or ""):
             growth.append((len(content) - len(prior or ""), path, content))
     growth.sort(reverse=scenario.wrong is Wrong.GROWING_PARTITIONS_FIRST)
     todo = tuple((path, content) for _, path, content in growth)
     expected = None if worker.publication is None else worker.publication.etag
     planned = worker._replace(todo=todo, prior=(), expected=expected, left=_left(worker))
-    if _is_half_written(worker) and scenario.wrong is not Wrong.NOBODY_IS_SHUT_OUT:
+    if todo and _is_half_written(worker) and scenario.wrong is not Wrong.NOBODY_IS_SHUT_OUT:
         return planned._replace(at="hold row")
     return _writing(planned._replace(publication=None))
 
