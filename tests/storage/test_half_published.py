@@ -24,11 +24,17 @@ from tests.truth import truth_of
 WRITE = "blob put costs/ledger"
 
 
-async def half_publish(bench: Laptop, *, kill_on: str = WRITE) -> None:
-    """Read what the tenant says now, and die after the first of the files is written."""
+async def to_publish(bench: Laptop) -> bytes:
+    """Read what the tenant says now, and give the message to publish its day."""
     await bench.seed()
     await bench.drain(PAGES, RUNS)
     (body,) = await bench.take(DAYS)
+    return body
+
+
+async def half_publish(bench: Laptop, *, kill_on: str = WRITE) -> None:
+    """Read what the tenant says now, and die after the first of the files is written."""
+    body = await to_publish(bench)
     bench.edge.kill_on(kill_on, after=True)
     assert await dies(STEPS[DAYS](bench.engine, body))
     bench.restart()
@@ -143,9 +149,7 @@ async def test_paused_publisher_that_another_overtakes_leaves_no_trace() -> None
         # GIVEN a publisher that is paused between two files, while another publishes a newer reading
         now(bench)
         restate(tenant, 8, [day])
-        await bench.seed()
-        await bench.drain(PAGES, RUNS)
-        (body,) = await bench.take(DAYS)
+        body = await to_publish(bench)
         second = ledger_path(METRIC, day, max(tenant.subscriptions))
         bench.edge.meanwhile(f"blob put costs/{second}", another_publishes_newer)
         await STEPS[DAYS](bench.engine, body)
@@ -177,9 +181,7 @@ async def test_overtaken_publisher_that_wakes_and_dies_leaves_no_trace() -> None
         # GIVEN a reading that changes one file alone, whose publisher sleeps before it writes that
         now(bench)
         restate(tenant, 4, [day], small)
-        await bench.seed()
-        await bench.drain(PAGES, RUNS)
-        (body,) = await bench.take(DAYS)
+        body = await to_publish(bench)
         bench.edge.meanwhile(f"blob put costs/{ledger_path(METRIC, day, small)}", another_publishes_newer)
         assert await dies(STEPS[DAYS](bench.engine, body))
         bench.restart()
@@ -338,9 +340,7 @@ async def test_manifest_of_a_publisher_whose_clock_is_behind_is_believed_as_any_
         now(bench)
         restate(tenant, 8, [day])
         believed = costs(truth_of(tenant))
-        await bench.seed()
-        await bench.drain(PAGES, RUNS)
-        (body,) = await bench.take(DAYS)
+        body = await to_publish(bench)
         bench.clock.ahead -= timedelta(minutes=5)
         bench.edge.kill_on("blob put costs/manifests", after=True)
         assert await dies(STEPS[DAYS](bench.engine, body))

@@ -23,13 +23,13 @@ from shared.ledger.files import PublishedFiles, daily_path, manifest_path
 from shared.ledger.publish_day import publish_day
 from shared.ledger.restore_row import restore_row
 from shared.ledger.standing import stand
-from shared.messages import DAYS, PAGES, RUNS
+from shared.messages import DAYS
 from shared.purge import purge
 from shared.runs import RunStatus
 from shared.worker import STEPS
 from tests.faults import dies
 from tests.laptop import Laptop, laptop
-from tests.storage.test_half_published import WRITE, half_publish, swap_costs
+from tests.storage.test_half_published import WRITE, half_publish, swap_costs, to_publish
 from tests.then import METRIC, Cell, amounts, asked, costs, now, tenant_of
 from tests.truth import truth_of
 
@@ -149,9 +149,9 @@ async def test_older_run_brings_no_older_scope_list_back_after_a_death() -> None
     one, other = tenant.subscription_scopes
     async with settled(tenant, one) as bench:
         await bench.run()
-        old = await to_publish(bench)
+        old = await restated(bench)
         async with listing(bench, one, other):
-            new = await to_publish(bench)
+            new = await restated(bench)
             await die_after_the_manifest(bench, new)
             await publish_day(bench.engine, new)
 
@@ -167,10 +167,10 @@ async def test_scope_that_left_the_settings_owns_nothing_again_after_a_death() -
     narrow, wide = tenant.subscription_scopes[0], tenant.billing_account
     async with settled(tenant, narrow, wide) as bench:
         await bench.run()
-        old = await to_publish(bench)
+        old = await restated(bench)
         async with listing(bench, wide):
-            await publish_day(bench.engine, await to_publish(bench))
-            await die_after_the_manifest(bench, await to_publish(bench))
+            await publish_day(bench.engine, await restated(bench))
+            await die_after_the_manifest(bench, await restated(bench))
             said = await bench.totals()
 
             await publish_day(bench.engine, old)
@@ -234,14 +234,11 @@ async def test_rows_own_manifest_that_somebody_wrote_again_makes_nobody_forget_w
         assert published.aside
 
 
-async def to_publish(bench: Laptop) -> bytes:
+async def restated(bench: Laptop) -> bytes:
     """Let the provider restate the day, read it, and give the message to publish it."""
     restate(bench.tenant, 4, bench.tenant.days)
     now(bench)
-    await bench.seed()
-    await bench.drain(PAGES, RUNS)
-    (body,) = set(await bench.take(DAYS))
-    return body
+    return await to_publish(bench)
 
 
 async def die_after_the_manifest(bench: Laptop, body: bytes) -> None:
@@ -256,9 +253,7 @@ async def not_at_all(_: Laptop) -> None:
 
 async def die_at(place: int, deaths: list[bool], bench: Laptop) -> None:
     """Read what the tenant says now, and let its publisher die after one of its calls, if it makes so many."""
-    await bench.seed()
-    await bench.drain(PAGES, RUNS)
-    (body,) = await bench.take(DAYS)
+    body = await to_publish(bench)
     bench.edge.kill_at(place, after=True)
     deaths.append(await dies(STEPS[DAYS](bench.engine, body)))
     bench.restart()

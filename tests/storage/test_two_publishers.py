@@ -14,10 +14,10 @@ from infra.local.simulator import restate
 from shared.edge import Call
 from shared.engine import Engine
 from shared.ledger.publish_day import publish_day
-from shared.messages import DAYS, PAGES, RUNS
 from shared.runs import RunStatus
 from tests.faults import FaultyEdge, dies
 from tests.laptop import Laptop, laptop
+from tests.storage.test_half_published import to_publish
 from tests.then import METRIC, amounts, asked, costs, now, tenant_of
 from tests.truth import truth_of
 
@@ -26,12 +26,9 @@ SOON = 60
 
 
 async def read(bench: Laptop) -> bytes:
-    """Read what the tenant says now, and give the message to publish it."""
+    """Read what the tenant says now, in a second of its own, and give the message to publish it."""
     now(bench)
-    await bench.seed()
-    await bench.drain(PAGES, RUNS)
-    (body,) = set(await bench.take(DAYS))
-    return body
+    return await to_publish(bench)
 
 
 @dataclass
