@@ -78,10 +78,10 @@ async def explain(engine: Engine, finding: Finding, key: str, within: timedelta)
     (end,) = await asyncio.gather(looked.look(within), return_exceptions=True)
     if isinstance(end, Exception):
         said = f"after {within.total_seconds():.0f} seconds" if isinstance(end, TimeoutError) else str(end)
-        return Explanation(looked.suspects(), partial=f"{type(end).__name__}: {said}")
+        return looked.explained(f"{type(end).__name__}: {said}")
     if end is not None:
         raise end
-    return Explanation(looked.suspects(), partial=looked.left_out)
+    return looked.explained()
 
 
 class _Looked:
@@ -112,26 +112,22 @@ class _Looked:
             self._known = known
             await read_kept(self._engine, self._finding, known, self._likeliest(), self._parts)
 
-    def suspects(self) -> tuple[Suspect, ...]:
-        """Name the days that may explain it, as far as they were looked at."""
-        each = {day: _Shares.of(parts) for day, parts in self._parts.items()}
-        return tuple(
+    def explained(self, broken: str | None = None) -> Explanation:
+        """Name the days that may explain it, as far as they were looked at; `broken` says what kept the rest away."""
+        each = {day: _Shares.of(parts) for day, parts in sorted(self._parts.items())}
+        found = self._likely(each)
+        more = sum(one.reason != LARGEST for one in found[MOST_DAYS:])
+        suspects = tuple(
             one if one.subscriptions or one.day not in each else each[one.day].laid_on(one, each[one.day].now)
-            for one in self._all()[:MOST_DAYS]
+            for one in found[:MOST_DAYS]
         )
+        return Explanation(suspects, broken or (f"{more} more days are {_AS_LIKELY}" if more else None))
 
-    @property
-    def left_out(self) -> str | None:
-        """Say that there are more days with a reason than are named, None where there are not."""
-        more = sum(one.reason != LARGEST for one in self._all()[MOST_DAYS:])
-        return f"{more} more days are {_AS_LIKELY}" if more else None
-
-    def _all(self) -> list[Suspect]:
+    def _likely(self, each: Mapping[date, _Shares]) -> list[Suspect]:
         """Give the days that may explain it, the likeliest first: of each reason, those that changed most."""
         if self._known is None:
             return []
         named = {one.day: one for one in self._in_doubt()}
-        each = {day: _Shares.of(parts) for day, parts in sorted(self._parts.items())}
         changed = {day: total(shares.changed.values()) for day, shares in each.items()}
         for day, shares in each.items():
             if any(shares.changed.values()) and day not in named:
