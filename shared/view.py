@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
-from shared.days import LAPSE, Pointer, Publication, ScopeState
+from shared.days import Pointer, Publication, ScopeState
 from shared.runs import ListedScope, Run
 
 View = dict[str, tuple[str, str, str, str]]
@@ -52,11 +52,11 @@ def lapsed(pointer: Pointer, settle: timedelta) -> bool:
 
 
 def lapsed_at(pointer: Pointer, settle: timedelta) -> datetime | None:
-    """Tell since when a scope has lost the day to the next, None where it has not."""
+    """Tell when a scope lost the day to the next, None where it has not."""
     reading, attempt = pointer.reading, pointer.attempt
     if reading is None or attempt is None or reading.read_at >= settled_at(pointer.day, settle):
         return None
-    return attempt.since + LAPSE if attempt.lapsed else None
+    return attempt.lapsed_at
 
 
 def view_of(scopes: ScopeList, pointers: Iterable[Pointer], settle: timedelta) -> View:

@@ -1,6 +1,6 @@
 """Readings, pointers and publications, and how a pointer moves: the same whatever the order of the movers."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -10,7 +10,7 @@ LAPSE = timedelta(hours=24)
 """An owner that failed for so long loses its open days to the next."""
 
 EARLIER = 64
-"""How many failed attempts in a row a pointer knows the times of: the first and the latest."""
+"""How many attempts before its last one a pointer knows the times of: the latest, and those that say if it lapsed."""
 
 _SECOND = timedelta(seconds=1)
 
@@ -73,28 +73,40 @@ class Reading:
 class Attempt:
     """A slice that ended without a reading that counts: its state, its cause and when.
 
-    `earlier` are the times of the attempts in a row before it, ascending: a reading that is noted late may have
-    come between them.
+    Since the last reading others ended before it, which `failed` or had `vanished`: the times of each, ascending. A
+    reading that is noted late may have come between them.
     """
 
     run: str
     state: ScopeState
     cause: str
     at: datetime
-    earlier: tuple[datetime, ...] = ()
+    failed: tuple[datetime, ...] = ()
+    vanished: tuple[datetime, ...] = ()
 
     @property
-    def since(self) -> datetime:
-        """When the first of the attempts in a row ended."""
-        return min((self.at, *self.earlier))
+    def failures(self) -> tuple[datetime, datetime] | None:
+        """The first and the last of the failures in a row: of those that took the day away, else of the latest.
 
-    @property
-    def lapsed(self) -> bool:
-        """Whether the attempts in a row have lasted so long that an open day goes to the next owner.
-
-        Cost that is suddenly gone is not taken away before somebody confirms it, however long that takes.
+        Where cost is suddenly gone the scope did answer, so that ends a row.
         """
-        return self.state is not ScopeState.VANISHED and self.at - self.since >= LAPSE
+        answered = {*self.vanished, *([self.at] if self.state is ScopeState.VANISHED else [])}
+        row: tuple[datetime, datetime] | None = None
+        for time in sorted({*self.failed, *answered, self.at}):
+            row = None if time in answered else (row[0] if row else time, time)
+            if row is not None and row[1] - row[0] >= LAPSE:
+                break
+        return row
+
+    @property
+    def lapsed_at(self) -> datetime | None:
+        """When an open day went to the next owner, until a reading answers; None while it has not.
+
+        That is when the failures had lasted so long, for nobody knew it before. Cost that is suddenly gone takes
+        no day away before somebody confirms it, however long that takes.
+        """
+        row = self.failures
+        return row[1] if row is not None and row[1] - row[0] >= LAPSE else None
 
     @property
     def order(self) -> tuple[datetime, str, str, str]:
@@ -233,9 +245,9 @@ def moved(pointer: Pointer, reading: Reading) -> Pointer:
         reading.agreed,
     )
     attempt = None if pointer.attempt is None else _since(pointer.attempt, reading)
-    if pointer.attempt is not None and pointer.attempt.lapsed:
+    if pointer.attempt is not None and pointer.attempt.lapsed_at is not None:
         # Whoever lost the day meanwhile gets it back now, though it says the same as before.
-        same = same and attempt is not None and attempt.lapsed
+        same = same and attempt is not None and attempt.lapsed_at is not None
     changed_at = pointer.changed_at if same else _latest(pointer.changed_at, reading.read_at)
     return replace(pointer, reading=reading, changed_at=changed_at, attempt=attempt)
 
@@ -250,17 +262,36 @@ def noted(pointer: Pointer, attempt: Attempt) -> Pointer:
     old = pointer.attempt
     if old is None:
         return replace(pointer, attempt=attempt)
-    last = max(old, attempt, key=lambda one: one.order)
-    times = sorted({old.at, *old.earlier, attempt.at, *attempt.earlier} - {last.at})
-    kept = times if len(times) <= EARLIER else [times[0], *times[1 - EARLIER :]]
-    return replace(pointer, attempt=replace(last, earlier=tuple(kept)))
+    return replace(pointer, attempt=_later(old, attempt))
+
+
+def _later(one: Attempt, other: Attempt) -> Attempt:
+    """Give the later of two attempts, with the times of both."""
+    last = max(one, other, key=lambda attempt: attempt.order)
+    failed, vanished = {*one.failed, *other.failed}, {*one.vanished, *other.vanished}
+    for attempt in (one, other):
+        (vanished if attempt.state is ScopeState.VANISHED else failed).add(attempt.at)
+    (vanished if last.state is ScopeState.VANISHED else failed).discard(last.at)
+    both = replace(last, failed=tuple(sorted(failed)), vanished=tuple(sorted(vanished)))
+    times = sorted(failed | vanished)
+    if len(times) <= EARLIER:
+        return both
+    return _only(both, {*times[2 - EARLIER :], *(both.failures or ())})
 
 
 def _since(attempt: Attempt, reading: Reading) -> Attempt | None:
-    """Give the attempts in a row that the reading did not answer."""
+    """Give the attempts that the reading did not answer."""
     if _answered(attempt.at, reading):
         return None
-    return replace(attempt, earlier=tuple(time for time in attempt.earlier if not _answered(time, reading)))
+    return _only(
+        attempt, {time for time in (*attempt.failed, *attempt.vanished) if not _answered(time, reading)}
+    )
+
+
+def _only(attempt: Attempt, times: Collection[datetime]) -> Attempt:
+    """Give the attempt with only those of the times before it."""
+    failed = tuple(time for time in attempt.failed if time in times)
+    return replace(attempt, failed=failed, vanished=tuple(time for time in attempt.vanished if time in times))
 
 
 def _answered(time: datetime, reading: Reading) -> bool:

@@ -85,7 +85,8 @@ def read_pointer(row: Row) -> Pointer:
     if pointer.reading is not None:
         _demand_exact(pointer.reading)
     if pointer.attempt is not None:
-        _demand_zones("attempt", pointer.attempt.at, *pointer.attempt.earlier)
+        attempt = pointer.attempt
+        _demand_zones("attempt", attempt.at, *attempt.failed, *attempt.vanished)
     return pointer
 
 

@@ -340,39 +340,3 @@ async def test_metric_that_left_the_settings_is_told_of_still(capsys: pytest.Cap
             asked_for = Asked(command="changes", json=True, times=(at, now(bench)))
             assert await changes(engine, asked_for, ()) == 0
             assert json.loads(capsys.readouterr().out)["compared"] == 2
-
-
-async def test_owner_that_loses_a_settled_day_and_gets_it_back_rewrites_no_history() -> None:
-    """The day settles at 72 hours; its owner, read before that, is refused from 70 hours on and so lapses at 94."""
-    tenant = Tenant(6, subscriptions=1, days=1, rows_per_day=20)
-    narrow, wide = tenant.subscription_scopes[0], tenant.management_group
-    midnight = datetime.combine(tenant.days[0], time(), UTC)
-    async with laptop(tenant, COST_SCOPES=f"{narrow},{wide}") as bench:
-
-        async def run_at(hours: int, *only: str) -> None:
-            bench.clock.ahead = midnight + timedelta(hours=hours) - datetime.now(UTC)
-            await bench.run(*only)
-
-        async def believed_at(*hours: float) -> list[object]:
-            times = [midnight + timedelta(hours=hour) for hour in hours]
-            return [[day.totals for day in await asked(bench, at)] for at in times]
-
-        await run_at(58, narrow)
-        read_first = tenant.charges(tenant.days[0], tenant.subscriptions[0])
-        restate(tenant, 4)
-        await run_at(60, wide)
-        bench.fault(refuse={narrow: "RBACAccessDenied"})
-        for hours in (70, 80):
-            await run_at(hours, narrow)
-        (owned,) = await believed_at(82)
-
-        await run_at(96)
-        bench.clock.ahead += timedelta(hours=1)
-        before, lost = await believed_at(82, 95)
-        assert before == owned != lost
-
-        bench.fault()
-        tenant.put(tenant.days[0], tenant.subscriptions[0], read_first)
-        await run_at(100, narrow)
-        bench.clock.ahead += timedelta(hours=1)
-        assert await believed_at(82, 95, 100.5) == [owned, lost, owned]

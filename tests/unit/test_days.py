@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from itertools import permutations
+from itertools import combinations, permutations
 
 import pytest
 from hypothesis import given
@@ -149,24 +149,54 @@ def test_readings_and_failures_in_any_order_leave_the_same_reading_state_and_lap
     assert (one.reading, one.attempt, one.state) == (other.reading, other.attempt, other.state)
 
 
+def failures_that_take_the_day(failed: Iterable[datetime], answered: Iterable[datetime]) -> list[datetime]:
+    """Say by plain words which failures came when a row of them had lasted a day, no answer among them."""
+    return [
+        last
+        for first, last in combinations(sorted(failed), 2)
+        if last - first >= LAPSE and not any(first <= time <= last for time in answered)
+    ]
+
+
 @given(st.lists(facts, max_size=7))
-def test_failures_in_a_row_are_those_that_no_reading_has_answered(
+def test_day_is_lost_by_a_day_of_failures_that_no_reading_and_no_vanished_cost_came_between(
     several: list[Reading | Attempt],
 ) -> None:
     last = max((one.since for one in several if isinstance(one, Reading)), default=None)
-    times = sorted(
-        one.at
+    open_ones = [
+        one
         for one in several
         if isinstance(one, Attempt) and (last is None or one.at.replace(microsecond=0) > last)
-    )
+    ]
+    answered = {one.at for one in open_ones if one.state is ScopeState.VANISHED}
+    lost = failures_that_take_the_day({one.at for one in open_ones} - answered, answered)
 
     told = noted_all(several).attempt
 
-    assert (told is None) == (not times)
+    assert (told is None) == (not open_ones)
     if told is not None:
-        # Cost that nobody confirms to be gone takes no day away, however long.
-        lapsed = told.state is not ScopeState.VANISHED and times[-1] - times[0] >= LAPSE
-        assert (told.since, told.at, told.lapsed) == (times[0], times[-1], lapsed)
+        assert told.at == max(one.at for one in open_ones)
+        assert told.lapsed_at == min(lost, default=None)
+
+
+def test_one_failure_after_days_of_vanished_cost_takes_no_day_away() -> None:
+    """Its scope answered an hour before; nobody has confirmed what it says."""
+    vanished = [attempt(60 * hours, ScopeState.VANISHED) for hours in (1, 30, 60)]
+
+    told = noted_all([reading(0), *vanished, attempt(60 * 61)]).attempt
+
+    assert told is not None
+    assert told.lapsed_at is None
+
+
+def test_lost_day_stays_lost_when_its_cost_is_suddenly_gone() -> None:
+    """No reading gives the day back: none counts."""
+    failures = [attempt(60 * hours) for hours in (1, 10, 26, 40)]
+
+    told = noted_all([reading(0), *failures, attempt(60 * 50, ScopeState.VANISHED)]).attempt
+
+    assert told is not None
+    assert told.lapsed_at == attempt(60 * 26).at
 
 
 def test_of_two_failures_at_one_moment_the_same_one_stands_in_either_order() -> None:
@@ -179,9 +209,20 @@ def test_failures_in_a_row_are_known_to_a_number_and_the_first_always() -> None:
     told = noted_all(attempt(minute) for minute in range(3 * EARLIER)).attempt
 
     assert told is not None
-    assert (told.since, told.at) == (attempt(0).at, attempt(3 * EARLIER - 1).at)
-    assert len(told.earlier) == EARLIER
-    assert list(told.earlier[1:]) == [attempt(minute).at for minute in range(2 * EARLIER, 3 * EARLIER - 1)]
+    assert told.failures == (attempt(0).at, attempt(3 * EARLIER - 1).at)
+    latest = [attempt(minute).at for minute in range(2 * EARLIER + 1, 3 * EARLIER - 1)]
+    assert list(told.failed) == [attempt(0).at, *latest]
+
+
+@pytest.mark.parametrize("last", [ScopeState.FAILED, ScopeState.VANISHED])
+def test_failure_that_took_the_day_away_is_known_however_many_follow(last: ScopeState) -> None:
+    hours = [attempt(60 * hour) for hour in range(2 * EARLIER)]
+
+    told = noted_all([*hours, attempt(60 * 2 * EARLIER, last)]).attempt
+
+    assert told is not None
+    assert told.lapsed_at == attempt(60 * 24).at
+    assert len(told.failed) <= EARLIER
 
 
 def test_reading_noted_late_begins_the_failures_in_a_row_anew_and_says_that_the_day_was_got_back() -> None:
@@ -190,9 +231,10 @@ def test_reading_noted_late_begins_the_failures_in_a_row_anew_and_says_that_the_
     back = moved(lapsed, reading(60 * 10, "h"))
 
     assert lapsed.attempt is not None
-    assert lapsed.attempt.lapsed
+    assert lapsed.attempt.lapsed_at == attempt(60 * 26).at
     assert back.attempt is not None
-    assert (back.attempt.since, back.attempt.lapsed) == (attempt(60 * 20).at, False)
+    assert back.attempt.failures == (attempt(60 * 20).at, attempt(60 * 26).at)
+    assert back.attempt.lapsed_at is None
     assert back.changed_at == reading(60 * 10).read_at
 
 
@@ -251,7 +293,7 @@ def test_earlier_attempt_does_not_replace_a_later_one() -> None:
 
     after = noted(pointer, attempt(2))
 
-    assert after.attempt == replace(attempt(5, ScopeState.VANISHED), earlier=(attempt(2).at,))
+    assert after.attempt == replace(attempt(5, ScopeState.VANISHED), failed=(attempt(2).at,))
 
 
 def test_later_reading_clears_an_attempt_and_an_earlier_one_does_not() -> None:
