@@ -85,11 +85,12 @@ class Standing:
                 cure = f"restore it, or let `run` read {path} on that day"
                 raise UnreadableError(f"{TABLE} entity ({keys})", "is gone, its reading was published", cure)
 
-    def demand_history(self, container: str, ledger: Mapping[str, pl.DataFrame]) -> None:
+    def demand_history(self, container: str, ledger: Mapping[str, pl.DataFrame], settle: timedelta) -> None:
         """Make sure that no ledger file of a settled day was taken away: its history stands nowhere else.
 
         Nor that an older one was put in its place. `ledger` are the partitions as they lie there. A publisher that
-        came to no end only adds to what had ended, so a file that holds less of it than was published is none of its.
+        came to no end only adds to what had ended, so a file that holds less of it than was published is none of its;
+        nor is one with fewer rows of that time, if the day was settled then: rows only came since, or ended.
 
         Raises:
             UnreadableError: a file that was published is gone, or lacks history.
@@ -99,17 +100,24 @@ class Standing:
             return
         paths = self.listing.partitions(self.metric, self.day)
         held = {paths[name]: (name, frame) for name, frame in ledger.items()}
+        was_settled = not publication.mixed and self.settled_at(publication.as_of, settle)
         for file in publication.files:
             if not file.path.startswith("ledger/"):
                 continue
             if file.path not in held:
                 wrong = f"is gone, {file.rows} rows of a settled day with their history"
                 raise self._history_lost(f"{container}/{file.path}", wrong)
+            if self.listing.etags[file.path] == file.etag:
+                continue
             name, frame = held[file.path]
             published = 0 if publication.ended is None else publication.ended.get(name, 0)
             ended = frame.filter(pl.col("x_ValidTo") <= publication.as_of).height
-            if self.listing.etags[file.path] != file.etag and ended < published:
+            if ended < published:
                 wrong = f"holds {ended} rows of a settled day's history, {published} were published"
+                raise self._history_lost(f"{container}/{file.path}", wrong)
+            known = frame.filter(pl.col("x_ValidFrom") <= publication.as_of).height
+            if was_settled and known < file.rows:
+                wrong = f"holds {known} of the {file.rows} rows that were published of a settled day"
                 raise self._history_lost(f"{container}/{file.path}", wrong)
 
     def _history_lost(self, what: str, wrong: str) -> UnreadableError:

@@ -7,7 +7,7 @@ from datetime import timedelta
 import polars as pl
 import pytest
 
-from infra.local.simulator import Tenant, restate
+from infra.local.simulator import Tenant, add, restate
 from shared.days.rows import SCOPE, partition
 from shared.ledger.files import ledger_path
 from shared.messages import DAYS, PAGES, RUNS, DayItem
@@ -175,6 +175,35 @@ async def test_older_ledger_file_of_a_settled_day_fails_its_day_by_name(times: i
         assert said in failure["cause"]
         await blobs.put("costs", path, files[2].data)
         assert await bench.totals() == before
+        assert (await bench.run()).status is RunStatus.COMPLETE
+        assert await bench.totals() == truth_of(tenant)
+
+
+async def test_older_ledger_file_of_a_settled_day_to_which_rows_only_came_fails_its_day_by_name() -> None:
+    """Nothing has ended, so the older file has as much history; what it lacks was believed since it came."""
+    tenant = small_tenant()
+    async with laptop(tenant) as bench:
+        blobs, day = bench.engine.storage.blobs, tenant.days[1]
+        path = ledger_path("ActualCost", day, tenant.subscriptions[0])
+        files = []
+        for _ in range(3):
+            await bench.run()
+            file = await blobs.get("costs", path)
+            assert file is not None
+            files.append(file.data)
+            bench.clock.ahead += timedelta(hours=1)
+            add(tenant, 6, [day])
+        await blobs.put("costs", path, files[0])
+
+        run = await bench.run()
+
+        assert run.summary is not None
+        (failure,) = run.summary["failures"]
+        rows = [pl.read_parquet(io.BytesIO(data)).height for data in files]
+        assert rows[0] < rows[1] < rows[2]
+        said = f"costs/{path} holds {rows[0]} of the {rows[2]} rows that were published of a settled day"
+        assert said in failure["cause"]
+        await blobs.put("costs", path, files[2])
         assert (await bench.run()).status is RunStatus.COMPLETE
         assert await bench.totals() == truth_of(tenant)
 
