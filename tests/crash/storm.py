@@ -315,14 +315,14 @@ def is_publishing(call: Call) -> bool:
 
 @asynccontextmanager
 async def storm(seed: int) -> AsyncIterator[Storm]:
-    """Raise a storm over two scopes that see the same, of two days."""
+    """Raise a storm over two scopes that see the same, of a settled day and of an open one."""
     dice = Random(seed)
     tenant = Tenant(
         dice.randrange(1000),
         subscriptions=2,
         days=2,
         rows_per_day=14,
-        first_day=FIRST_DAY,
+        first_day=FIRST_DAY + timedelta(days=1),
         currencies=("USD",),
     )
     scopes = [tenant.subscription_scopes[0], tenant.management_group]
