@@ -9,6 +9,7 @@ it put aside (`shared.ledger.hold`).
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 
 import polars as pl
 
@@ -18,9 +19,11 @@ from shared.ledger.cells import with_cells
 from shared.ledger.columns import COST_COLUMN, STAGED
 from shared.ledger.standing import Standing
 from shared.normalise.decimals import money_sum
+from shared.normalise.exact import text
 from shared.runs import registry_partition
 from shared.scopes import Scope
-from shared.staging import StagedPageMissingError
+from shared.staging import CURE, StagedPageMissingError
+from shared.versions import UnreadableError
 
 SOURCED = {**STAGED, "x_SourceScope": pl.String()}
 """Staged rows with the scope (lower case) that said them."""
@@ -90,6 +93,7 @@ async def believed(engine: Engine, standing: Standing, left: pl.DataFrame) -> Be
 
     Raises:
         StagedPageMissingError: a reading has lost a page, and what was published does not stand for it.
+        UnreadableError: a page was replaced by one of other amounts.
     """
     frames, partial = [pl.DataFrame(schema=SOURCED)], set()
     published = {str(key[0]): rows for key, rows in left.partition_by("x_SourceScope", as_dict=True).items()}
@@ -124,7 +128,7 @@ async def _rows(
     if has_left and published is not None and _stands(standing, published, pointer.key):
         return published
     try:
-        return await _from_pages(engine, standing.day, pointer, reading)
+        return await _from_pages(engine, standing, pointer, reading)
     except StagedPageMissingError:
         # What others shadow is gone with its pages; what counted of it stands in the ledger.
         if published is not None and _stands(standing, published, pointer.key):
@@ -158,10 +162,20 @@ def owned_of(rows: pl.DataFrame, cost: str) -> Owned:
     return Owned(len(rows), dict(sums))
 
 
-async def _from_pages(engine: Engine, day: date, pointer: Pointer, reading: Reading) -> pl.DataFrame:
-    partition = registry_partition(reading.run, reading.slice, reading.generation)
+async def _from_pages(engine: Engine, standing: Standing, pointer: Pointer, reading: Reading) -> pl.DataFrame:
+    day, partition = standing.day, registry_partition(reading.run, reading.slice, reading.generation)
     names = await engine.generations.staged_on(partition, day, with_repeated=reading.with_repeated)
     rows = await engine.staging.read(names, day)
     if len(rows) != reading.records:
         raise StagedPageMissingError(f"{partition}: {len(rows)} of {reading.records} rows of {day} are left")
+    totals = owned_of(rows, COST_COLUMN[standing.metric]).totals
+    if totals != reading.totals:
+        pages = f"{engine.settings.staging_container}/{names[0]} and {len(names) - 1} more"
+        raise UnreadableError(
+            pages, f"cost {_said(totals)} on {day}, {_said(reading.totals)} were read", CURE
+        )
     return rows.with_columns(x_SourceScope=pl.lit(pointer.scope.lower()))
+
+
+def _said(totals: Mapping[str, Decimal]) -> str:
+    return ", ".join(f"{text(amount)} {currency}" for currency, amount in totals.items())

@@ -259,19 +259,25 @@ async def test_run_that_was_edited_is_left_out_and_stops_nobody_else() -> None:
 # What is read while a day is published
 
 
+def dearer(data: bytes) -> bytes:
+    """Edit a page so that all but its amounts is as it was."""
+    return encode(pl.read_parquet(data).with_columns(BilledCost=pl.col("BilledCost") + pl.col("BilledCost")))
+
+
 @pytest.mark.parametrize(
-    ("data", "wrong"),
+    ("edited", "wrong"),
     [
-        pytest.param(b"other bytes", "cannot be read as Parquet", id="other bytes"),
+        pytest.param(lambda _: b"other bytes", "cannot be read as Parquet", id="other bytes"),
         pytest.param(
-            encode(pl.DataFrame({"cost": [1.5]})),
+            lambda _: encode(pl.DataFrame({"cost": [1.5]})),
             "has other columns than this release writes",
             id="other columns",
         ),
+        pytest.param(dearer, "holds ", id="other amounts"),
     ],
 )
 async def test_staged_page_that_was_replaced_fails_its_day_by_name_and_is_read_anew(
-    data: bytes, wrong: str
+    edited: Callable[[bytes], bytes], wrong: str
 ) -> None:
     tenant = two_scopes()
     bad = tenant.days[0]
@@ -280,7 +286,10 @@ async def test_staged_page_that_was_replaced_fails_its_day_by_name_and_is_read_a
         piece = next(one for one in await bench.slices(run) if one.first == bad)
         (staged,) = await staged_pages(bench.engine.storage.tables, piece.partition)
         name = staged.name
-        await bench.engine.storage.blobs.put("cost-staging", name, data)
+        blobs = bench.engine.storage.blobs
+        page = await blobs.get("cost-staging", name)
+        assert page is not None
+        await blobs.put("cost-staging", name, edited(page.data))
 
         await bench.drain()
 
