@@ -37,12 +37,16 @@ class Restatement:
 
     `frame` has the columns of `LEDGER` and is sorted, so equal partitions are equal frames. `counts` has the
     rows of the reading that are `new`, `restated` and `same`, the believed ones that were `retracted`, and
-    those that came or went as `reshaped`. Where `changed` is false, `frame` is what was there before; `in_place`
-    is whether rows were replaced or bear another scope's name, so that no time takes the frame back to that.
+    those that came or went as `reshaped`; `came` and `gone` are those rows, changed `at` that time. Where
+    `changed` is false, `frame` is what was there before; `in_place` is whether rows were replaced or bear another
+    scope's name, so that no time takes the frame back to that.
     """
 
     frame: pl.DataFrame
+    came: pl.DataFrame
+    gone: pl.DataFrame
     counts: dict[str, int]
+    at: datetime
     changed: bool
     in_place: bool = False
 
@@ -75,7 +79,7 @@ def restate(
     _demand_forward(prior, at)
     if _says_the_same(prior, new):
         counts = dict.fromkeys((NEW, SAME, RESTATED, RETRACTED, RESHAPED), 0) | {SAME: new.height}
-        return Restatement(prior, counts, changed=False)
+        return _unchanged(prior, counts, at)
     history = prior.filter(pl.col("x_ValidTo").is_not_null())
     current = prior.filter(pl.col("x_ValidTo").is_null()).with_row_index("old")
     current = current.with_columns(is_reshaped(current).alias("reshaped"))
@@ -98,11 +102,17 @@ def restate(
     counts = _count(kept, gone, came)
     renamed = not kept["scope"].equals(kept["x_SourceScope"])
     if gone.is_empty() and came.is_empty() and not renamed:
-        return Restatement(prior, counts, changed=False)
+        return _unchanged(prior, counts, at)
     kept = kept.with_columns(x_SourceScope="scope")
-    parts = [history, kept, came, *([gone] if keeps_former else [])]
-    frame = sort_ledger(pl.concat([part.select(*LEDGER) for part in parts]))
-    return Restatement(frame, counts, changed=True, in_place=renamed or not (keeps_former or gone.is_empty()))
+    history, kept, came, gone = (part.select(*LEDGER) for part in (history, kept, came, gone))
+    frame = sort_ledger(pl.concat([history, kept, came, *([gone] if keeps_former else [])]))
+    in_place = renamed or not (keeps_former or gone.is_empty())
+    return Restatement(frame, came, gone, counts, at, changed=True, in_place=in_place)
+
+
+def _unchanged(prior: pl.DataFrame, counts: dict[str, int], at: datetime) -> Restatement:
+    nothing = prior.clear()
+    return Restatement(prior, nothing, nothing, counts, at, changed=False)
 
 
 def sort_ledger(frame: pl.DataFrame) -> pl.DataFrame:

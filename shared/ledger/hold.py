@@ -78,9 +78,7 @@ async def hold(
     """
     publication = standing.publication
     settled = standing.settled_at(as_of, engine.settings.settle)
-    taken = (
-        [] if publication is None else _to_put_aside(publication, partitions, lasting, as_of, settled=settled)
-    )
+    taken = [] if publication is None else _to_put_aside(publication, partitions, lasting, settled=settled)
     if not taken and not standing.is_half_written:
         return publication
     kept = replace(publication or _nothing(standing), unfinished=True, held=secrets.token_hex(6))
@@ -95,7 +93,6 @@ def _to_put_aside(
     publication: Publication,
     partitions: Sequence[Partition],
     lasting: Collection[str],
-    as_of: datetime,
     *,
     settled: bool,
 ) -> list[Partition]:
@@ -104,11 +101,7 @@ def _to_put_aside(
         part
         for part in partitions
         if part.subscription not in publication.aside_of
-        and (
-            part.subscription in twice
-            or _takes_away(part, lasting, as_of)
-            or (settled and part.restated.in_place)
-        )
+        and (part.subscription in twice or _takes_away(part, lasting) or (settled and part.restated.in_place))
     ]
 
 
@@ -151,13 +144,13 @@ def day_of(name: str) -> tuple[str, date] | None:
         return None
 
 
-def _takes_away(part: Partition, lasting: Collection[str], as_of: datetime) -> bool:
+def _takes_away(part: Partition, lasting: Collection[str]) -> bool:
     """Tell whether a partition's next files hold other rows of a lasting scope than it holds now."""
     if not part.to_write:
         return False
     of_lasting = _CURRENT & pl.col("x_SourceScope").is_in(list(lasting))
     before, *after = (
         frame.filter(of_lasting).select("x_SourceScope", "x_RecordId").sort(pl.all())
-        for frame in (part.prior, part.without_gains(as_of), part.restated.frame)
+        for frame in (part.prior, part.without_gains(), part.restated.frame)
     )
     return not all(before.equals(frame) for frame in after)

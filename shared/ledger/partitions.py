@@ -4,16 +4,19 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Final
 
 import polars as pl
 
 from shared.days import PublishedFile
 from shared.ledger.cells import CELL, with_cells
-from shared.ledger.classify import NEW, RESHAPED, RETRACTED, Restatement, restate, sort_ledger
-from shared.ledger.columns import LEDGER, PAYLOAD
+from shared.ledger.classify import NEW, RESHAPED, RESTATED, RETRACTED, Restatement, restate, sort_ledger
+from shared.ledger.columns import COST_COLUMN, LEDGER, MONEY, PAYLOAD, TIMESTAMP
 from shared.ledger.files import Listing, PublishedFiles, ledger_path
 from shared.ledger.standing import Standing
+from shared.normalise.decimals import money_sum
+from shared.normalise.exact import minus
 from shared.read.shape import names_groups
 from shared.scopes import Scope
 
@@ -67,33 +70,77 @@ class Partition:
 
     @property
     def loses(self) -> bool:
-        """Whether a cost leaves what lies there, which another partition may get."""
+        """Whether a cost, or a part of one, leaves what lies there, which another partition may get."""
         if not self.lies_so:
             return not _rows_of(self.lying).join(_rows_of(self.restated.frame), on=_ROW, **_ANTI).is_empty()
-        return self.restated.counts[RETRACTED] + self.restated.counts[RESHAPED] > 0
+        went = self.restated.counts[RETRACTED] + self.restated.counts[RESHAPED]
+        return went > 0 or any(more < 0 for more in self._more())
 
     @property
     def gains(self) -> bool:
-        """Whether a cost comes to what lies there, which another partition may lose."""
+        """Whether a cost, or a part of one, comes to what lies there, which another partition may lose."""
         if not self.lies_so:
             return not _rows_of(self.restated.frame).join(_rows_of(self.lying), on=_ROW, **_ANTI).is_empty()
-        return self.restated.counts[NEW] + self.restated.counts[RESHAPED] > 0
+        came = self.restated.counts[NEW] + self.restated.counts[RESHAPED]
+        return came > 0 or any(more > 0 for more in self._more())
 
     @property
     def ended(self) -> int:
         """How many ended rows it should hold: its history."""
         return self.restated.frame.filter(~_CURRENT).height
 
-    def without_gains(self, as_of: datetime) -> pl.DataFrame:
-        """Give it as it should be, less what comes with this publication, or does not lie there yet."""
+    def without_gains(self) -> pl.DataFrame:
+        """Give it as it should be, less what comes with this publication, or does not lie there yet.
+
+        Of a row that is dearer with it, the former version stays.
+        """
         if not self.lies_so:
             stays = _rows_of(self.restated.frame).join(
                 _rows_of(self.lying), on=_ROW, how="semi", nulls_equal=True
             )
             former = self.restated.frame.filter(~_CURRENT)
             return sort_ledger(pl.concat([former, stays.select(former.columns)]))
-        comes = _CURRENT & (pl.col("x_ValidFrom") == as_of) & pl.col("x_Change").is_in([NEW, RESHAPED])
-        return self.restated.frame.filter(~comes)
+        of_dearer = pl.col("x_RecordId").is_in(self._dearer().implode())
+        whole = pl.col("x_Change").is_in([NEW, RESHAPED])
+        comes = _CURRENT & (pl.col("x_ValidFrom") == self.restated.at) & (whole | of_dearer)
+        went = (pl.col("x_ValidTo") == self.restated.at) & (pl.col("x_Ended") == RESTATED) & of_dearer
+        rows = self.restated.frame.filter(~comes & ~went.fill_null(value=False))
+        _, gone = self._restated()
+        still = gone.filter(of_dearer).with_columns(
+            x_ValidTo=pl.lit(None, TIMESTAMP), x_Ended=pl.lit(None, pl.String)
+        )
+        return sort_ledger(pl.concat([rows, still]))
+
+    def _dearer(self) -> pl.Series:
+        """Name the records that are restated and cost more."""
+        costs = _costs(*self._restated(), "x_RecordId")
+        return costs.filter(pl.col("came") > pl.col("gone"))["x_RecordId"]
+
+    def _more(self) -> list[Decimal]:
+        """By how much the rows that were restated cost more, in each currency."""
+        if not self.restated.counts[RESTATED]:
+            return []
+        changes = _costs(*self._restated(), "BillingCurrency")
+        return [minus(came, gone) for _, came, gone in changes.iter_rows()]
+
+    def _restated(self) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Give the later and the former versions of the rows that were restated."""
+        came, gone = self.restated.came, self.restated.gone
+        return came.filter(pl.col("x_Change") == RESTATED), gone.filter(pl.col("x_Ended") == RESTATED)
+
+
+def _costs(came: pl.DataFrame, gone: pl.DataFrame, by: str) -> pl.DataFrame:
+    """Add up the cost of the rows that came and of those that went: `by`, `came` and `gone`."""
+    rows = [frame.select(by, cost=pl.coalesce(*COST_COLUMN.values())) for frame in (came, gone)]
+    sums = [
+        frame.group_by(by).agg(money_sum("cost").alias(name))
+        for name, frame in zip(("came", "gone"), rows, strict=True)
+    ]
+    return (
+        sums[0]
+        .join(sums[1], on=by, how="full", coalesce=True)
+        .with_columns(pl.col("came", "gone").fill_null(pl.lit("0").cast(MONEY)))
+    )
 
 
 def _rows_of(frame: pl.DataFrame) -> pl.DataFrame:
@@ -140,13 +187,13 @@ def lay_over(
 
 
 async def write(
-    files: PublishedFiles, standing: Standing, partitions: Sequence[Partition], as_of: datetime
+    files: PublishedFiles, standing: Standing, partitions: Sequence[Partition]
 ) -> list[PublishedFile]:
     """Write what changed, what loses costs before what gains some, and describe all partitions by subscription.
 
-    A cost that moves between subscriptions may be missing for a moment to whoever reads by a glob; it is never
-    there twice. So a partition that both loses and gains, while another loses too, is written twice: first
-    without what comes.
+    A cost that moves between subscriptions, or a part of it, may be missing for a moment to whoever reads by a
+    glob; it is never there twice. So a partition that both loses and gains, while another loses too, is written
+    twice: first without what comes.
 
     Raises:
         Conflict: somebody else wrote one of them since they were listed.
@@ -154,7 +201,7 @@ async def write(
     listing, described = standing.listing, {}
     for part in written_twice(partitions):
         path = ledger_path(standing.metric, standing.day, part.subscription)
-        file = await files.write(listing, path, part.without_gains(as_of))
+        file = await files.write(listing, path, part.without_gains())
         listing = Listing({**listing.etags, path: file.etag})
     for part in sorted(partitions, key=lambda part: (not part.loses, part.gains, part.subscription)):
         if part.file is None or part.to_write:

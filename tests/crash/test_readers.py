@@ -4,6 +4,7 @@ import io
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from decimal import Decimal
 
 import polars as pl
 import pytest
@@ -25,6 +26,12 @@ from tests.faults import dies
 
 MOVING = ("0d9a1f6e-0000-4000-8000-00000000c057", "0d9a1f6e-0000-4000-8000-00000000057c")
 """The meters of two costs that change places between two subscriptions, to and fro."""
+
+SHARED = "0d9a1f6e-0000-4000-8000-000000005ba2"
+"""The meter of a cost that both subscriptions have a part of, as a discount that is allotted anew."""
+
+PARTS = ((Decimal(1), Decimal(10)), (Decimal(7), Decimal(4)))
+"""How it is shared at one time, and at another."""
 
 A_STALL = timedelta(hours=1)
 
@@ -49,13 +56,29 @@ class Reader:
         current = ledger.filter(pl.col("x_ValidTo").is_null())
         for meter in MOVING:
             assert (current["x_MeterId"] == meter).sum() <= 1, "a cost is there twice"
+        shared = current.filter(pl.col("x_MeterId") == SHARED)["BilledCost"].sum()
+        assert shared <= sum(PARTS[0]), "a part of a cost is there twice"
         assert not current["x_RecordId"].is_duplicated().any(), "a record is there twice"
         daily = [frame for name, frame in frames.items() if name.startswith("daily/")]
         assert len(daily) <= 1
 
 
+def share(tenant: Tenant) -> None:
+    """Let each subscription have another part of the shared cost."""
+    first = tenant.subscriptions[0]
+    has = [charge.actual for charge in charges(tenant, first) if is_of(charge, SHARED)]
+    parts = PARTS[1] if has == [PARTS[0][0]] else PARTS[0]
+    for subscription, part in zip(tenant.subscriptions, parts, strict=True):
+        others = [charge for charge in charges(tenant, subscription) if not is_of(charge, SHARED)]
+        like = next(charge for charge in others if not any(is_of(charge, meter) for meter in MOVING))
+        line = replace(like.line, dimensions={**like.line.dimensions, "ResourceGuid": SHARED})
+        mine = like._replace(line=line, actual=part, amortized=part)
+        tenant.put(tenant.days[0], subscription, [*others, mine])
+
+
 def exchange(tenant: Tenant) -> None:
-    """Let each of the two moving costs belong to the other subscription."""
+    """Let each of the two moving costs belong to the other subscription, and other parts of the shared one."""
+    share(tenant)
     if not any(is_of(charge, MOVING[0]) for name in tenant.subscriptions for charge in charges(tenant, name)):
         move(tenant, MOVING[0])
     for meter in MOVING:
@@ -118,6 +141,23 @@ async def demand_the_truth(place: World) -> None:
         (key.day, key.subscription): (total.amount, total.rows) for key, total in truth.items()
     }
     assert await findings(place) == []
+
+
+@pytest.mark.parametrize("first_way", [0, 1])
+async def test_a_reader_sees_no_part_of_a_cost_twice_when_it_moves(place: World, first_way: int) -> None:
+    """Both subscriptions have a row of it before and after: nothing comes or goes, two rows are restated."""
+    for _ in range(1 + first_way):
+        share(place.tenant)
+    reader = Reader(place)
+    async with place.process() as engine:
+        await place.seed(engine, "before")
+        await place.work(engine)
+        place.edge.onlooker = reader.look
+        share(place.tenant)
+        await place.seed(engine, "after")
+        await place.work(engine)
+    assert reader.reads == 4, "two partitions, the totals and the manifest"
+    await demand_the_truth(place)
 
 
 async def test_a_reader_sees_no_cost_twice_and_the_next_run_repairs_what_a_dead_publisher_left(
