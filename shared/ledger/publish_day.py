@@ -123,7 +123,7 @@ async def _bring_up_to(engine: Engine, run: Run, files: PublishedFiles, standing
     as_of = standing.as_of(left.partitions, engine.settings.settle)
     settled = standing.settled_at(as_of, engine.settings.settle)
     if settled:
-        standing.demand_history(engine.settings.container, ledger, engine.settings.settle)
+        standing.demand_history(engine.settings.container, ledger, left.partitions, engine.settings.settle)
     claims = _claims(standing, engine.settings.settle)
     owned = assign(
         beliefs.rows, claims, cost=COST_COLUMN[metric], tolerance=engine.settings.control_tolerance

@@ -85,12 +85,19 @@ class Standing:
                 cure = f"restore it, or let `run` read {path} on that day"
                 raise UnreadableError(f"{TABLE} entity ({keys})", "is gone, its reading was published", cure)
 
-    def demand_history(self, container: str, ledger: Mapping[str, pl.DataFrame], settle: timedelta) -> None:
+    def demand_history(
+        self,
+        container: str,
+        ledger: Mapping[str, pl.DataFrame],
+        left: Mapping[str, pl.DataFrame],
+        settle: timedelta,
+    ) -> None:
         """Make sure that no ledger file of a settled day was taken away: its history stands nowhere else.
 
-        Nor that an older one was put in its place. `ledger` are the partitions as they lie there. A publisher that
-        came to no end only adds to what had ended, so a file that holds less of it than was published is none of its;
-        nor is one with fewer rows of that time, if the day was settled then: rows only came since, or ended.
+        Nor that an older one was put in its place. `ledger` are the partitions as they lie there, `left` as they
+        were taken back to what the publication left. A publisher that came to no end only adds to what had ended,
+        so a file that holds less of it than was published is none of its; nor is one that cannot be taken back to
+        as many rows, if the day was settled then: rows only came since, or ended.
 
         Raises:
             UnreadableError: a file that was published is gone, or lacks history.
@@ -115,7 +122,7 @@ class Standing:
             if ended < published:
                 wrong = f"holds {ended} rows of a settled day's history, {published} were published"
                 raise self._history_lost(f"{container}/{file.path}", wrong)
-            known = frame.filter(pl.col("x_ValidFrom") <= publication.as_of).height
+            known = left[name].filter(pl.col("x_ValidFrom") <= publication.as_of).height
             if was_settled and known < file.rows:
                 wrong = f"holds {known} of the {file.rows} rows that were published of a settled day"
                 raise self._history_lost(f"{container}/{file.path}", wrong)

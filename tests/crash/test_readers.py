@@ -160,6 +160,32 @@ async def test_a_reader_sees_no_part_of_a_cost_twice_when_it_moves(place: World,
     await demand_the_truth(place)
 
 
+@pytest.mark.parametrize("first_writes", ["blob put costs/ledger", "blob put costs/daily"])
+async def test_day_that_two_dead_publishers_left_half_written_is_published(
+    place: World, first_writes: str
+) -> None:
+    """The second takes back what the first wrote: its first file has less than both, and the rest lies put aside."""
+    exchange(place.tenant)
+    async with place.process() as engine:
+        await place.seed(engine, "before")
+        await place.work(engine)
+    reader = Reader(place)
+    place.edge.onlooker = reader.look
+    for name, dies_at in (("first", first_writes), ("second", "blob put costs/ledger")):
+        exchange(place.tenant)
+        async with place.process() as engine:
+            body = await read_only(place, engine, name)
+            place.edge.faults.kill_on(dies_at, after=True)
+            assert await dies(publish_day(engine, body))
+        place.edge.faults.heal()
+
+    async with place.process() as engine:
+        await place.seed(engine, "next")
+        await place.work(engine)
+        assert {run.status for run in await engine.runs.runs() if run.id == "next"} == {RunStatus.COMPLETE}
+    await demand_the_truth(place)
+
+
 async def test_a_reader_sees_no_cost_twice_and_the_next_run_repairs_what_a_dead_publisher_left(
     place: World,
 ) -> None:
