@@ -23,7 +23,18 @@ TABLE = "CostDays"
 PUBLICATION = "publication"
 ANNOUNCED: Final = "announced|"
 """What stands before a day's partition in that of the publication which is about to be made."""
-_PUBLISHED: Final = ("view", "listed", "disagrees", "alike", "owned", "totals", "files", "ended", "aside_of")
+_PUBLISHED: Final = (
+    "view",
+    "listed",
+    "disagrees",
+    "alike",
+    "owned",
+    "totals",
+    "files",
+    "ended",
+    "late",
+    "aside_of",
+)
 """What is packed into a publication's row."""
 SCOPE: Final = "scope|"
 STATUSES: Final = frozenset({"reconciled", "incomplete", "unreconciled"})
@@ -115,6 +126,8 @@ def publication_row(publication: Publication) -> Row:
     values.update(pack_json("files", msgspec.to_builtins(publication.files)))
     if publication.ended is not None:
         values.update(pack_json("ended", dict(publication.ended)))
+    if publication.late is not None:
+        values.update(pack_json("late", publication.late))
     values.update(pack_json("aside_of", publication.aside_of))
     return Row(partition(publication.metric, publication.day), PUBLICATION, values)
 
@@ -166,6 +179,7 @@ def _publication(row: Row) -> Publication:
         "totals": unpack_json("totals", row.values, dict[str, Decimal]),
         "files": unpack_json("files", row.values, tuple[PublishedFile, ...]),
         "ended": _packed("ended", row, dict[str, int]),
+        "late": _packed("late", row, tuple[str, ...]),
         "aside_of": unpack_json("aside_of", row.values, tuple[str, ...]),
         "etag": row.etag,
     }

@@ -17,6 +17,7 @@ from shared.days import Owned, Pointer, Reading
 from shared.engine import Engine
 from shared.ledger.cells import with_cells
 from shared.ledger.columns import COST_COLUMN, STAGED
+from shared.ledger.daily import TotalError
 from shared.ledger.standing import Standing
 from shared.normalise.decimals import money_sum
 from shared.normalise.exact import text
@@ -94,6 +95,7 @@ async def believed(engine: Engine, standing: Standing, left: pl.DataFrame) -> Be
     Raises:
         StagedPageMissingError: a reading has lost a page, and what was published does not stand for it.
         UnreadableError: a page was replaced by one of other amounts.
+        TotalError: a total has more than 20 digits before the point.
     """
     frames, partial = [pl.DataFrame(schema=SOURCED)], set()
     published = {str(key[0]): rows for key, rows in left.partition_by("x_SourceScope", as_dict=True).items()}
@@ -168,7 +170,10 @@ async def _from_pages(engine: Engine, standing: Standing, pointer: Pointer, read
     rows = await engine.staging.read(names, day)
     if len(rows) != reading.records:
         raise StagedPageMissingError(f"{partition}: {len(rows)} of {reading.records} rows of {day} are left")
-    totals = owned_of(rows, COST_COLUMN[standing.metric]).totals
+    try:
+        totals = owned_of(rows, COST_COLUMN[standing.metric]).totals
+    except pl.exceptions.InvalidOperationError as error:
+        raise TotalError(f"a total of {day} has more than 20 digits before the point") from error
     if totals != reading.totals:
         pages = f"{engine.settings.staging_container}/{names[0]} and {len(names) - 1} more"
         raise UnreadableError(

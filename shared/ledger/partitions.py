@@ -100,13 +100,15 @@ class Partition:
             )
             former = self.restated.frame.filter(~_CURRENT)
             return sort_ledger(pl.concat([former, stays.select(former.columns)]))
-        of_dearer = pl.col("x_RecordId").is_in(self._dearer().implode())
-        whole = pl.col("x_Change").is_in([NEW, RESHAPED])
-        comes = _CURRENT & (pl.col("x_ValidFrom") == self.restated.at) & (whole | of_dearer)
-        went = (pl.col("x_ValidTo") == self.restated.at) & (pl.col("x_Ended") == RESTATED) & of_dearer
-        rows = self.restated.frame.filter(~comes & ~went.fill_null(value=False))
+        came = _CURRENT & (pl.col("x_ValidFrom") == self.restated.at)
+        rows = self.restated.frame.filter(~(came & pl.col("x_Change").is_in([NEW, RESHAPED])))
+        if not self.restated.counts[RESTATED]:
+            return rows
+        dearer = pl.col("x_RecordId").is_in(self._dearer().implode())
+        went = (pl.col("x_ValidTo") == self.restated.at) & (pl.col("x_Ended") == RESTATED)
+        rows = rows.filter(~(dearer & (came | went.fill_null(value=False))))
         _, gone = self._restated()
-        still = gone.filter(of_dearer).with_columns(
+        still = gone.filter(dearer).with_columns(
             x_ValidTo=pl.lit(None, TIMESTAMP), x_Ended=pl.lit(None, pl.String)
         )
         return sort_ledger(pl.concat([rows, still]))

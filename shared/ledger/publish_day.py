@@ -123,7 +123,7 @@ async def _bring_up_to(engine: Engine, run: Run, files: PublishedFiles, standing
     as_of = standing.as_of(left.partitions, engine.settings.settle)
     settled = standing.settled_at(as_of, engine.settings.settle)
     if settled:
-        standing.demand_history(engine.settings.container, ledger, left.partitions, engine.settings.settle)
+        standing.demand_history(engine.settings.container, ledger, left.partitions)
     claims = _claims(standing, engine.settings.settle)
     owned = assign(
         beliefs.rows, claims, cost=COST_COLUMN[metric], tolerance=engine.settings.control_tolerance
@@ -149,6 +149,7 @@ async def _bring_up_to(engine: Engine, run: Run, files: PublishedFiles, standing
         files=tuple(written),
         known_since=standing.known_since(as_of, whole=left.whole or not settled),
         ended={part.subscription: part.ended for part in partitions if part.ended},
+        late=_late(standing, partitions, settled=settled),
         disagrees=disagreements(owned, engine.settings.control_tolerance),
         alike=_alike(standing, beliefs, owned, engine.settings.control_tolerance),
         owned=_owned(standing, rows),
@@ -221,6 +222,16 @@ def _owned(standing: Standing, rows: pl.DataFrame) -> dict[str, Owned]:
         for key, pointer in standing.pointers.items()
         if pointer.reading is not None
     }
+
+
+def _late(standing: Standing, partitions: list[Partition], *, settled: bool) -> tuple[str, ...]:
+    """Name the subscriptions whose partition is last written when the day is settled."""
+    before = () if standing.publication is None else standing.publication.late or ()
+    return tuple(
+        part.subscription
+        for part in partitions
+        if (settled if part.to_write else part.subscription in before)
+    )
 
 
 def _totals_of_day(standing: Standing, partitions: list[Partition]) -> pl.DataFrame | None:

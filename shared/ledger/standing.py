@@ -90,14 +90,14 @@ class Standing:
         container: str,
         ledger: Mapping[str, pl.DataFrame],
         left: Mapping[str, pl.DataFrame],
-        settle: timedelta,
     ) -> None:
         """Make sure that no ledger file of a settled day was taken away: its history stands nowhere else.
 
         Nor that an older one was put in its place. `ledger` are the partitions as they lie there, `left` as they
         were taken back to what the publication left. A publisher that came to no end only adds to what had ended,
         so a file that holds less of it than was published is none of its; nor is one that cannot be taken back to
-        as many rows, if the day was settled then: rows only came since, or ended.
+        as many rows, if it was written when the day was settled: its rows only came since, or ended. (One from
+        before that a slow publisher may have written, which found the day open and replaced rows.)
 
         Raises:
             UnreadableError: a file that was published is gone, or lacks history.
@@ -107,7 +107,7 @@ class Standing:
             return
         paths = self.listing.partitions(self.metric, self.day)
         held = {paths[name]: (name, frame) for name, frame in ledger.items()}
-        was_settled = not publication.mixed and self.settled_at(publication.as_of, settle)
+        late = set() if publication.mixed else {*(publication.late or ())}
         for file in publication.files:
             if not file.path.startswith("ledger/"):
                 continue
@@ -123,7 +123,7 @@ class Standing:
                 wrong = f"holds {ended} rows of a settled day's history, {published} were published"
                 raise self._history_lost(f"{container}/{file.path}", wrong)
             known = left[name].filter(pl.col("x_ValidFrom") <= publication.as_of).height
-            if was_settled and known < file.rows:
+            if name in late and known < file.rows:
                 wrong = f"holds {known} of the {file.rows} rows that were published of a settled day"
                 raise self._history_lost(f"{container}/{file.path}", wrong)
 

@@ -157,6 +157,7 @@ async def test_day_of_3000_subscriptions_is_remembered_with_all_its_files_and_sc
         published_at=NOW,
         files=files,
         ended={str(scope.subscription_id): number for number, scope in enumerate(scopes, 1)},
+        late=tuple(str(scope.subscription_id) for scope in scopes),
         alike={
             f"/providers/microsoft.billing/billingaccounts/{name}": tuple(
                 sorted(str(scope.subscription_id) for scope in scopes)

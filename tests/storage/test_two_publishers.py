@@ -6,6 +6,8 @@ day from ever being published again, for its history could not be found.
 
 import asyncio
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, time, timedelta
+from decimal import Decimal
 
 import polars as pl
 import pytest
@@ -124,5 +126,40 @@ async def test_neither_publishes_over_what_the_other_has_replaced(
             assert amounts(believed) in [*said, costs(truth_of(tenant))]
 
         restate(tenant, 2, [day])
+        assert (await bench.run()).status is RunStatus.COMPLETE
+        assert await bench.totals() == truth_of(tenant)
+
+
+async def test_publisher_that_found_the_day_open_and_wakes_when_it_is_settled_does_no_lasting_harm() -> None:
+    """It replaces rows in a file that the newer one left alone, for there the old cost stands again."""
+    tenant = tenant_of(days=1)
+    (day,) = tenant.days
+    settles = datetime.combine(day, time(), UTC) + timedelta(hours=72)
+    subscription, other = tenant.subscriptions
+    async with laptop(tenant) as bench, bench.other() as (engine, _):
+
+        def at(moment: datetime) -> None:
+            bench.clock.ahead = moment - datetime.now(UTC)
+
+        async def newer(_: Call) -> None:
+            at(settles + timedelta(minutes=10))
+            tenant.put(day, subscription, first)
+            restate(tenant, 2, subscription=other)
+            bench.engine, mine = engine, bench.engine
+            assert (await bench.run()).status is RunStatus.COMPLETE
+            bench.engine = mine
+
+        at(settles - timedelta(minutes=20))
+        await bench.run()
+        first = tenant.charges(day, subscription)
+        least = min(first, key=lambda charge: abs(charge.actual or Decimal(10**6)))
+        tenant.put(day, subscription, [charge for charge in first if charge is not least])
+        at(settles - timedelta(minutes=10))
+        body = await to_publish(bench)
+        bench.edge.heal()
+        bench.edge.meanwhile("blob put costs/ledger", newer)
+        await publish_day(bench.engine, body)
+        await bench.drain()
+
         assert (await bench.run()).status is RunStatus.COMPLETE
         assert await bench.totals() == truth_of(tenant)

@@ -120,6 +120,7 @@ PUBLICATION = Publication(
     manifest_etag='"0x2"',
     known_since=NOW,
     ended={"0a": 2},
+    late=("0a",),
     etag="e",
 )
 PAGE = Page(
