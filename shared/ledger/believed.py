@@ -175,10 +175,10 @@ async def _from_pages(engine: Engine, standing: Standing, pointer: Pointer, read
     except pl.exceptions.InvalidOperationError as error:
         raise TotalError(f"a total of {day} has more than 20 digits before the point") from error
     if totals != reading.totals:
-        pages = f"{engine.settings.staging_container}/{names[0]} and {len(names) - 1} more"
-        raise UnreadableError(
-            pages, f"cost {_said(totals)} on {day}, {_said(reading.totals)} were read", CURE
-        )
+        more = f" and {len(names) - 1} more" if names[1:] else ""
+        pages = f"{engine.settings.staging_container}/{names[0]}{more}"
+        wrong = f"holds {_said(totals)} of {day} where {_said(reading.totals)} was read"
+        raise UnreadableError(pages, wrong, CURE)
     return rows.with_columns(x_SourceScope=pl.lit(pointer.scope.lower()))
 
 
