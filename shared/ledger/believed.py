@@ -9,7 +9,6 @@ it put aside (`shared.ledger.hold`).
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
 
 import polars as pl
 
@@ -17,10 +16,10 @@ from shared.days import Owned, Pointer, Reading
 from shared.engine import Engine
 from shared.ledger.cells import with_cells
 from shared.ledger.columns import COST_COLUMN, STAGED
-from shared.ledger.daily import TotalError
+from shared.ledger.daily import adding_up
 from shared.ledger.standing import Standing
 from shared.normalise.decimals import money_sum
-from shared.normalise.exact import text
+from shared.normalise.exact import shown
 from shared.runs import registry_partition
 from shared.scopes import Scope
 from shared.staging import CURE, StagedPageMissingError
@@ -170,17 +169,11 @@ async def _from_pages(engine: Engine, standing: Standing, pointer: Pointer, read
     rows = await engine.staging.read(names, day)
     if len(rows) != reading.records:
         raise StagedPageMissingError(f"{partition}: {len(rows)} of {reading.records} rows of {day} are left")
-    try:
+    with adding_up(day):
         totals = owned_of(rows, COST_COLUMN[standing.metric]).totals
-    except pl.exceptions.InvalidOperationError as error:
-        raise TotalError(f"a total of {day} has more than 20 digits before the point") from error
     if totals != reading.totals:
         more = f" and {len(names) - 1} more" if names[1:] else ""
         pages = f"{engine.settings.staging_container}/{names[0]}{more}"
-        wrong = f"holds {_said(totals)} of {day} where {_said(reading.totals)} was read"
+        wrong = f"holds {shown(totals)} of {day} where {shown(reading.totals)} was read"
         raise UnreadableError(pages, wrong, CURE)
     return rows.with_columns(x_SourceScope=pl.lit(pointer.scope.lower()))
-
-
-def _said(totals: Mapping[str, Decimal]) -> str:
-    return ", ".join(f"{text(amount)} {currency}" for currency, amount in totals.items())

@@ -1,5 +1,7 @@
 """A day's totals, made from the current records of all its subscriptions."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 
 import polars as pl
@@ -13,6 +15,19 @@ _HASHED = ("billing_date", "account_id", "service_name", "currency", "is_adjustm
 
 class TotalError(ValueError):
     """A day cannot be added up: a record has no cost, or a total has more than 20 digits before the point."""
+
+
+@contextmanager
+def adding_up(day: date) -> Iterator[None]:
+    """Name a total of the day that does not fit.
+
+    Raises:
+        TotalError: the block added up to more than 20 digits before the point.
+    """
+    try:
+        yield
+    except pl.exceptions.InvalidOperationError as error:
+        raise TotalError(f"a total of {day} has more than 20 digits before the point") from error
 
 
 def daily(records: pl.DataFrame, metric: str, day: date) -> pl.DataFrame:
@@ -51,10 +66,8 @@ def _add_up(current: pl.DataFrame, cost: str, day: date) -> pl.DataFrame:
         currency="BillingCurrency",
         is_adjustment="x_IsAdjustment",
     )
-    try:
+    with adding_up(day):
         return grouped.agg(cost_amount=money_sum(cost), record_count=pl.len())
-    except pl.exceptions.InvalidOperationError as error:
-        raise TotalError(f"a total of {day} has more than 20 digits before the point") from error
 
 
 def _record_hash(metric: str) -> pl.Expr:

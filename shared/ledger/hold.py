@@ -66,7 +66,8 @@ async def hold(
     left: Left,
     partitions: Sequence[Partition],
     lasting: Collection[str],
-    as_of: datetime,
+    *,
+    settled: bool,
 ) -> Publication | None:
     """Put aside what must not be lost and shut others out; give the publication as it stands then.
 
@@ -77,7 +78,6 @@ async def hold(
         Conflict: somebody else published the day meanwhile.
     """
     publication = standing.publication
-    settled = standing.settled_at(as_of, engine.settings.settle)
     taken = [] if publication is None else _to_put_aside(publication, partitions, lasting, settled=settled)
     if not taken and not standing.is_half_written:
         return publication

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import cached_property
 from typing import Any, Final
 
 import polars as pl
@@ -44,12 +45,12 @@ class Left:
     whole: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Partition:
     """One subscription's partition: as the last publication left it (`prior`) and as it should be.
 
     `file` is what lies there, None where there is none, and `lying` its rows: `prior` itself, or others where a
-    publisher came to no end.
+    publisher came to no end. What it loses and gains is asked several times, and found out once.
     """
 
     subscription: str
@@ -68,21 +69,21 @@ class Partition:
         """Whether what lies there is not what should."""
         return self.restated.changed or self.file is None or not self.lies_so
 
-    @property
+    @cached_property
     def loses(self) -> bool:
         """Whether a cost, or a part of one, leaves what lies there, which another partition may get."""
         if not self.lies_so:
             return not _rows_of(self.lying).join(_rows_of(self.restated.frame), on=_ROW, **_ANTI).is_empty()
         went = self.restated.counts[RETRACTED] + self.restated.counts[RESHAPED]
-        return went > 0 or any(more < 0 for more in self._more())
+        return went > 0 or any(more < 0 for more in self._more)
 
-    @property
+    @cached_property
     def gains(self) -> bool:
         """Whether a cost, or a part of one, comes to what lies there, which another partition may lose."""
         if not self.lies_so:
             return not _rows_of(self.restated.frame).join(_rows_of(self.lying), on=_ROW, **_ANTI).is_empty()
         came = self.restated.counts[NEW] + self.restated.counts[RESHAPED]
-        return came > 0 or any(more > 0 for more in self._more())
+        return came > 0 or any(more > 0 for more in self._more)
 
     @property
     def ended(self) -> int:
@@ -118,6 +119,7 @@ class Partition:
         costs = _costs(*self._restated(), "x_RecordId")
         return costs.filter(pl.col("came") > pl.col("gone"))["x_RecordId"]
 
+    @cached_property
     def _more(self) -> list[Decimal]:
         """By how much the rows that were restated cost more, in each currency."""
         if not self.restated.counts[RESTATED]:

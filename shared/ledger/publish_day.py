@@ -132,7 +132,7 @@ async def _bring_up_to(engine: Engine, run: Run, files: PublishedFiles, standing
     beliefs.demand_no_gap(before, rows, [claim.scope for claim in claims])
     partitions = lay_over(standing, left, ledger, described, rows, as_of=as_of, settled=settled)
     totals_of_day = _totals_of_day(standing, partitions)
-    held = await hold(engine, standing, left, partitions, lasting(standing), as_of)
+    held = await hold(engine, standing, left, partitions, lasting(standing), settled=settled)
     written = await write(files, standing, partitions)
     if totals_of_day is not None:
         written.append(await _write_daily(files, standing, totals_of_day))

@@ -86,10 +86,7 @@ class Standing:
                 raise UnreadableError(f"{TABLE} entity ({keys})", "is gone, its reading was published", cure)
 
     def demand_history(
-        self,
-        container: str,
-        ledger: Mapping[str, pl.DataFrame],
-        left: Mapping[str, pl.DataFrame],
+        self, container: str, ledger: Mapping[str, pl.DataFrame], left: Mapping[str, pl.DataFrame]
     ) -> None:
         """Make sure that no ledger file of a settled day was taken away: its history stands nowhere else.
 

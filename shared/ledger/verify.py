@@ -15,7 +15,7 @@ from shared.ledger.columns import COST_COLUMN
 from shared.ledger.files import daily_path, lying, manifest_path
 from shared.ledger.published_day import DescribedFile, Finding, PublishedDay
 from shared.normalise.decimals import money_sum
-from shared.normalise.exact import add_by_currency, text
+from shared.normalise.exact import add_by_currency, shown
 from shared.storage.blobs import Blobs
 
 
@@ -95,7 +95,7 @@ class _Comparison:
         """Compare the manifest's totals with the sum of the daily rows and that of the ledger's current rows."""
         said = {currency: Decimal(amount) for currency, amount in totals.items()}
         return [
-            Finding(path, f"totals: it says {_shown(said)}, the {name} adds up to {_shown(added)}")
+            Finding(path, f"totals: it says {shown(said)}, the {name} adds up to {shown(added)}")
             for name, added in (("daily file", self.daily), ("ledger", self.ledger))
             if added != said
         ]
@@ -103,9 +103,3 @@ class _Comparison:
 
 def _by_currency(frame: pl.DataFrame, currency: str, amount: str) -> dict[str, Decimal]:
     return dict(frame.group_by(currency).agg(money_sum(amount)).iter_rows())
-
-
-def _shown(amounts: Mapping[str, Decimal]) -> str:
-    return (
-        ", ".join(f"{text(amount)} {currency}" for currency, amount in sorted(amounts.items())) or "nothing"
-    )

@@ -56,3 +56,10 @@ def text(amount: Decimal) -> str:
         Inexact: it has more than 18 decimals.
     """
     return f"{amount.quantize(Decimal('1e-18'), context=_EXACT):f}"
+
+
+def shown(amounts: Mapping[str, Decimal]) -> str:
+    """Write amounts per currency in one line, the currencies in order; `nothing` without any."""
+    return (
+        ", ".join(f"{text(amount)} {currency}" for currency, amount in sorted(amounts.items())) or "nothing"
+    )

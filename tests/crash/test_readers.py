@@ -126,6 +126,16 @@ async def read_only(place: World, engine: Engine, name: str) -> bytes:
     return await place.take(DAYS)
 
 
+async def publish_and_watch(place: World) -> Reader:
+    """Publish the day, and let somebody read after every write from then on."""
+    async with place.process() as engine:
+        await place.seed(engine, "before")
+        await place.work(engine)
+    reader = Reader(place)
+    place.edge.onlooker = reader.look
+    return reader
+
+
 async def findings(place: World) -> list[Finding]:
     day = place.tenant.days[0]
     return [
@@ -148,12 +158,9 @@ async def test_a_reader_sees_no_part_of_a_cost_twice_when_it_moves(place: World,
     """Both subscriptions have a row of it before and after: nothing comes or goes, two rows are restated."""
     for _ in range(1 + first_way):
         share(place.tenant)
-    reader = Reader(place)
+    reader = await publish_and_watch(place)
+    share(place.tenant)
     async with place.process() as engine:
-        await place.seed(engine, "before")
-        await place.work(engine)
-        place.edge.onlooker = reader.look
-        share(place.tenant)
         await place.seed(engine, "after")
         await place.work(engine)
     assert reader.reads == 4, "two partitions, the totals and the manifest"
@@ -166,11 +173,7 @@ async def test_day_that_two_dead_publishers_left_half_written_is_published(
 ) -> None:
     """The second takes back what the first wrote: its first file has less than both, and the rest lies put aside."""
     exchange(place.tenant)
-    async with place.process() as engine:
-        await place.seed(engine, "before")
-        await place.work(engine)
-    reader = Reader(place)
-    place.edge.onlooker = reader.look
+    await publish_and_watch(place)
     for name, dies_at in (("first", first_writes), ("second", "blob put costs/ledger")):
         exchange(place.tenant)
         async with place.process() as engine:
@@ -195,11 +198,7 @@ async def test_a_reader_sees_no_cost_twice_and_the_next_run_repairs_what_a_dead_
     publisher was there.
     """
     exchange(place.tenant)
-    async with place.process() as engine:
-        await place.seed(engine, "before")
-        await place.work(engine)
-    reader = Reader(place)
-    place.edge.onlooker = reader.look
+    reader = await publish_and_watch(place)
     at, killed, half_published = 0, True, 0
     while killed:
         for moves_back in (True, False) if POINTS == "all" else (at % 2 == 0,):

@@ -1,6 +1,7 @@
 """Days of which something was damaged or taken away are published anew where they can be, or fail by name."""
 
 import io
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -14,7 +15,7 @@ from shared.messages import DAYS, PAGES, RUNS, DayItem
 from shared.orchestrate import orchestrate
 from shared.runs import RunStatus
 from shared.storage import Row
-from tests.laptop import laptop
+from tests.laptop import Laptop, laptop
 from tests.truth import truth_of
 
 LEDGER = "ledger/metric=ActualCost/usage_date={}"
@@ -147,6 +148,19 @@ async def test_ledger_file_in_the_place_of_another_fails_its_day_by_name(
         assert await bench.totals() == before
 
 
+async def three_versions(bench: Laptop, path: str, happens: Callable[[], object]) -> list[bytes]:
+    """Publish three times, something happening after each, and give what a ledger file was each time."""
+    files = []
+    for _ in range(3):
+        await bench.run()
+        file = await bench.engine.storage.blobs.get("costs", path)
+        assert file is not None
+        files.append(file.data)
+        bench.clock.ahead += timedelta(hours=1)
+        happens()
+    return files
+
+
 @pytest.mark.parametrize("times", [1, 2], ids=["of the first publication", "of the second"])
 async def test_older_ledger_file_of_a_settled_day_fails_its_day_by_name(times: int) -> None:
     """A restored snapshot lacks the history since: no reading says what was believed in between."""
@@ -154,26 +168,19 @@ async def test_older_ledger_file_of_a_settled_day_fails_its_day_by_name(times: i
     async with laptop(tenant) as bench:
         blobs, day = bench.engine.storage.blobs, tenant.days[1]
         path = ledger_path("ActualCost", day, tenant.subscriptions[0])
-        files = []
-        for _ in range(3):
-            await bench.run()
-            file = await blobs.get("costs", path)
-            assert file is not None
-            files.append(file)
-            bench.clock.ahead += timedelta(hours=1)
-            restate(tenant, 6, days=[day])
+        files = await three_versions(bench, path, lambda: restate(tenant, 6, days=[day]))
         before = await bench.totals()
-        await blobs.put("costs", path, files[times - 1].data)
+        await blobs.put("costs", path, files[times - 1])
 
         run = await bench.run()
 
         assert run.summary is not None
         (failure,) = run.summary["failures"]
-        ended = [pl.read_parquet(io.BytesIO(file.data))["x_ValidTo"].count() for file in files]
+        ended = [pl.read_parquet(io.BytesIO(data))["x_ValidTo"].count() for data in files]
         assert 0 == ended[0] < ended[1] < ended[2]
         said = f"costs/{path} holds {ended[times - 1]} rows of a settled day's history, {ended[2]} were published"
         assert said in failure["cause"]
-        await blobs.put("costs", path, files[2].data)
+        await blobs.put("costs", path, files[2])
         assert await bench.totals() == before
         assert (await bench.run()).status is RunStatus.COMPLETE
         assert await bench.totals() == truth_of(tenant)
@@ -185,14 +192,7 @@ async def test_older_ledger_file_of_a_settled_day_to_which_rows_only_came_fails_
     async with laptop(tenant) as bench:
         blobs, day = bench.engine.storage.blobs, tenant.days[1]
         path = ledger_path("ActualCost", day, tenant.subscriptions[0])
-        files = []
-        for _ in range(3):
-            await bench.run()
-            file = await blobs.get("costs", path)
-            assert file is not None
-            files.append(file.data)
-            bench.clock.ahead += timedelta(hours=1)
-            add(tenant, 6, [day])
+        files = await three_versions(bench, path, lambda: add(tenant, 6, [day]))
         await blobs.put("costs", path, files[0])
 
         run = await bench.run()
