@@ -20,6 +20,7 @@ from shared.days.model import (
     PublishedFile,
     Reading,
     ScopeState,
+    Written,
     moved,
     noted,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "PublishedFile",
     "Reading",
     "ScopeState",
+    "Written",
     "moved",
     "noted",
 ]

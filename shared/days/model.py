@@ -152,6 +152,14 @@ class PublishedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Written:
+    """When a partition was last written, as the time of its publication, and who writes the same rows so again."""
+
+    at: datetime
+    encoder: str
+
+
+@dataclass(frozen=True, slots=True)
 class Owned:
     """What counted of a scope's reading: how many ledger rows bear its name, and their cost per currency."""
 
@@ -168,13 +176,12 @@ class Publication:
     shadowed scopes that see another cost, with both figures; `alike`, by the path of a billing scope in lower case,
     the subscriptions whose usage it sees to the same amount though the rows of others count; `owned` says, by
     scope key, what counted of each. `ended` counts the ended rows (former versions, retracted records) of each
-    subscription's partition that has any, None where an earlier release published it; `late` names the
-    subscriptions whose partition was last written when the day was settled: since then its rows came or ended,
-    none was replaced. `unfinished` is set where a later publisher gave up half-way or may be under way: the day
-    must be published again. `aside` names the blob in which it put the rows of the partitions of the
-    subscriptions `aside_of`, before it changed them; `mixed` is set where these are no publication's, for an
-    open day's rows had been replaced by somebody who came to no end. `held` is the mark of the publisher that
-    holds the day (`shared.ledger.hold`).
+    subscription's partition that has any, None where an earlier release published it; so is `written`, which tells
+    of each partition when it was last written. `unfinished` is set where a later publisher gave up half-way or may
+    be under way: the day must be published again. `aside` names the blob in which it put the rows of the partitions
+    of the subscriptions `aside_of`, before it changed them, and `aside_sha256` is that blob's hash; `mixed` is set
+    where these are no publication's, for an open day's rows had been replaced by somebody who came to no end. `held`
+    is the mark of the publisher that holds the day (`shared.ledger.hold`).
     """
 
     metric: str
@@ -194,8 +201,9 @@ class Publication:
     unfinished: bool = False
     known_since: datetime | None = None
     ended: Mapping[str, int] | None = None
-    late: tuple[str, ...] | None = None
+    written: Mapping[str, Written] | None = None
     aside: str = ""
+    aside_sha256: str = ""
     aside_of: tuple[str, ...] = ()
     mixed: bool = False
     held: str = ""

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from shared.days.model import Announced, Attempt, Owned, Pointer, Publication, PublishedFile, Reading
+from shared.days.model import Announced, Attempt, Owned, Pointer, Publication, PublishedFile, Reading, Written
 from shared.ledger.columns import COST_COLUMN
 from shared.scopes import Scope
 from shared.storage.packing import pack_json, unpack_json
@@ -32,7 +32,7 @@ _PUBLISHED: Final = (
     "totals",
     "files",
     "ended",
-    "late",
+    "written",
     "aside_of",
 )
 """What is packed into a publication's row."""
@@ -112,6 +112,7 @@ def publication_row(publication: Publication) -> Row:
         "manifest_etag": publication.manifest_etag,
         "unfinished": publication.unfinished,
         "aside": publication.aside,
+        "aside_sha256": publication.aside_sha256,
         "mixed": publication.mixed,
         "held": publication.held,
     }
@@ -126,8 +127,8 @@ def publication_row(publication: Publication) -> Row:
     values.update(pack_json("files", msgspec.to_builtins(publication.files)))
     if publication.ended is not None:
         values.update(pack_json("ended", dict(publication.ended)))
-    if publication.late is not None:
-        values.update(pack_json("late", publication.late))
+    if publication.written is not None:
+        values.update(pack_json("written", msgspec.to_builtins(publication.written)))
     values.update(pack_json("aside_of", publication.aside_of))
     return Row(partition(publication.metric, publication.day), PUBLICATION, values)
 
@@ -179,7 +180,7 @@ def _publication(row: Row) -> Publication:
         "totals": unpack_json("totals", row.values, dict[str, Decimal]),
         "files": unpack_json("files", row.values, tuple[PublishedFile, ...]),
         "ended": _packed("ended", row, dict[str, int]),
-        "late": _packed("late", row, tuple[str, ...]),
+        "written": _packed("written", row, dict[str, Written]),
         "aside_of": unpack_json("aside_of", row.values, tuple[str, ...]),
         "etag": row.etag,
     }
@@ -191,6 +192,13 @@ def _publication(row: Row) -> Publication:
     _demand_finite("totals", publication.totals)
     for owned in publication.owned.values():
         _demand_finite("owned", owned.totals)
+    _demand_zones("written", *(written.at for written in (publication.written or {}).values()))
+    is_hash = _SHA256.fullmatch(publication.aside_sha256) is not None
+    demand(
+        is_hash if publication.aside else not publication.aside_sha256,
+        "aside_sha256",
+        publication.aside_sha256,
+    )
     return publication
 
 

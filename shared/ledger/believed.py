@@ -12,18 +12,16 @@ from datetime import date
 
 import polars as pl
 
-from shared.days import Owned, Pointer, Reading
+from shared.days import Pointer, Reading
 from shared.engine import Engine
 from shared.ledger.cells import with_cells
 from shared.ledger.columns import COST_COLUMN, STAGED
 from shared.ledger.daily import adding_up
+from shared.ledger.staged_rows import demand_read, owned_of
 from shared.ledger.standing import Standing
-from shared.normalise.decimals import money_sum
-from shared.normalise.exact import shown
 from shared.runs import registry_partition
 from shared.scopes import Scope
-from shared.staging import CURE, StagedPageMissingError
-from shared.versions import UnreadableError
+from shared.staging import StagedPageMissingError
 
 SOURCED = {**STAGED, "x_SourceScope": pl.String()}
 """Staged rows with the scope (lower case) that said them."""
@@ -157,23 +155,11 @@ def _stands(standing: Standing, published: pl.DataFrame, key: str) -> bool:
     return owned == owned_of(published, COST_COLUMN[standing.metric])
 
 
-def owned_of(rows: pl.DataFrame, cost: str) -> Owned:
-    """Count a scope's rows and add them up per currency."""
-    sums = rows.group_by("BillingCurrency").agg(money_sum(cost)).sort("BillingCurrency").iter_rows()
-    return Owned(len(rows), dict(sums))
-
-
 async def _from_pages(engine: Engine, standing: Standing, pointer: Pointer, reading: Reading) -> pl.DataFrame:
     day, partition = standing.day, registry_partition(reading.run, reading.slice, reading.generation)
     names = await engine.generations.staged_on(partition, day, with_repeated=reading.with_repeated)
     rows = await engine.staging.read(names, day)
-    if len(rows) != reading.records:
-        raise StagedPageMissingError(f"{partition}: {len(rows)} of {reading.records} rows of {day} are left")
     with adding_up(day):
-        totals = owned_of(rows, COST_COLUMN[standing.metric]).totals
-    if totals != reading.totals:
-        more = f" and {len(names) - 1} more" if names[1:] else ""
-        pages = f"{engine.settings.staging_container}/{names[0]}{more}"
-        wrong = f"holds {shown(totals)} of {day} where {shown(reading.totals)} was read"
-        raise UnreadableError(pages, wrong, CURE)
+        found = owned_of(rows, COST_COLUMN[standing.metric])
+    demand_read(engine.settings.staging_container, names, day, found, reading)
     return rows.with_columns(x_SourceScope=pl.lit(pointer.scope.lower()))

@@ -13,6 +13,7 @@ its own nor have it restored (`shared.ledger.restore_row`), which would name fil
 Most publications need neither and pay nothing.
 """
 
+import hashlib
 import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -28,6 +29,7 @@ from shared.ledger.manifest import INCOMPLETE
 from shared.ledger.partitions import Left, Partition, written_twice
 from shared.ledger.standing import Standing
 from shared.staging import decode, encode
+from shared.versions import UnreadableError
 
 FOLDER: Final = "aside/"
 CURE: Final = "remove it: the day is then published from its readings' pages, or named if they are gone"
@@ -37,10 +39,8 @@ _CURRENT = pl.col("x_ValidTo").is_null()
 _EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-async def aside_of(engine: Engine, standing: Standing) -> dict[str, pl.DataFrame]:
-    """Give the partitions, by subscription, that a publisher which ended half-way put aside.
-
-    A blob that is gone stands for nothing.
+async def aside_of(engine: Engine, standing: Standing) -> dict[str, pl.DataFrame] | None:
+    """Give the partitions, by subscription, that a publisher which ended half-way put aside; None if they are gone.
 
     Raises:
         UnreadableError: what was put aside was replaced by something else.
@@ -51,8 +51,11 @@ async def aside_of(engine: Engine, standing: Standing) -> dict[str, pl.DataFrame
     container = engine.settings.staging_container
     blob = await engine.storage.blobs.get(container, publication.aside)
     if blob is None:
-        return {}
-    aside = decode(blob.data, _ASIDE, f"{container}/{publication.aside}", CURE)
+        return None
+    what = f"{container}/{publication.aside}"
+    if hashlib.sha256(blob.data).hexdigest() != publication.aside_sha256:
+        raise UnreadableError(what, "is not what was put aside", CURE)
+    aside = decode(blob.data, _ASIDE, what, CURE)
     found = aside.partition_by("subscription_id", as_dict=True, include_key=False)
     # One that had no file then and has none now is no partition.
     lying = standing.listing.partitions(standing.metric, standing.day)
@@ -78,6 +81,8 @@ async def hold(
         Conflict: somebody else published the day meanwhile.
     """
     publication = standing.publication
+    if publication is not None and left.aside_gone:
+        publication = replace(publication, aside="", aside_sha256="", aside_of=())
     taken = [] if publication is None else _to_put_aside(publication, partitions, lasting, settled=settled)
     if not taken and not standing.is_half_written:
         return publication
@@ -110,8 +115,10 @@ async def _put_aside(engine: Engine, kept: Publication, partitions: Sequence[Par
         part.prior.select(pl.lit(part.subscription).alias("subscription_id"), *LEDGER) for part in partitions
     ]
     name = f"{FOLDER}{kept.metric}/{kept.day.isoformat()}/{secrets.token_hex(6)}.parquet"
-    await engine.storage.blobs.put(engine.settings.staging_container, name, encode(pl.concat(frames)))
-    return replace(kept, aside=name, aside_of=tuple(sorted(part.subscription for part in partitions)))
+    data = encode(pl.concat(frames))
+    await engine.storage.blobs.put(engine.settings.staging_container, name, data)
+    names = tuple(sorted(part.subscription for part in partitions))
+    return replace(kept, aside=name, aside_sha256=hashlib.sha256(data).hexdigest(), aside_of=names)
 
 
 def _nothing(standing: Standing) -> Publication:

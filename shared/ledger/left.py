@@ -10,6 +10,7 @@ moment, unless its publisher replaced none.
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import polars as pl
 
@@ -42,9 +43,21 @@ async def left_by_publication(
     Raises:
         UnreadableError: what was put aside was replaced by something else.
     """
-    publication, aside = standing.publication, await aside_of(engine, standing)
+    aside = await aside_of(engine, standing)
+    left = _left(engine, standing, ledger, described, aside or {})
+    return replace(left, aside_gone=aside is None)
+
+
+def _left(
+    engine: Engine,
+    standing: Standing,
+    ledger: Mapping[str, pl.DataFrame],
+    described: Mapping[str, PublishedFile],
+    aside: Mapping[str, pl.DataFrame],
+) -> Left:
+    publication = standing.publication
     if standing.ledger_intact and not aside:
-        return Left(ledger)
+        return Left(ledger, exact=frozenset(ledger))
     if publication is None:
         # Rows of a manifest whose files are not to be found again stand for it, as those of an open day do below.
         if standing.manifest_etag is not None:
@@ -53,19 +66,20 @@ async def left_by_publication(
     if publication.mixed:
         return Left({**ledger, **aside}, whole=False)
     back = {**as_described(standing, ledger, described, publication.files), **aside}
-    if back.keys() >= ledger.keys():
-        return Left(back)
+    exact = frozenset(back)
+    if exact >= ledger.keys():
+        return Left(back, exact=exact)
     # Somebody else edited a file, or a release before this one wrote the same rows in other bytes.
     by_time = {name: until(frame, publication.as_of) for name, frame in ledger.items()}
     if publication.as_of >= settled_at(standing.day, engine.settings.settle):
-        return Left({**by_time, **back})
+        return Left({**by_time, **back}, exact=exact)
     rows = {file.path: file.rows for file in publication.files}
     for name in ledger.keys() - back.keys():
         left = rows.get(ledger_path(standing.metric, standing.day, name), 0)
         if by_time[name] is ledger[name] or by_time[name].height != left:
             # What was replaced in place is not there to be taken back: the rows that came for it stand for it.
-            return Left({**ledger, **aside}, whole=False)
-    return Left({**by_time, **back})
+            return Left({**ledger, **aside}, whole=False, exact=exact)
+    return Left({**by_time, **back}, exact=exact)
 
 
 def as_described(

@@ -39,10 +39,13 @@ class Left:
     """Partitions by subscription as the last publication left them.
 
     `whole` is false where some of what an open day held was replaced in place by a publisher that came to no end.
+    `exact` are those that are known to be as they were left. `aside_gone`: what was put aside is no longer there.
     """
 
     partitions: Mapping[str, pl.DataFrame]
     whole: bool = True
+    exact: frozenset[str] = frozenset()
+    aside_gone: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,24 +7,26 @@ that was overtaken loses a condition and starts over from what stands now.
 import hashlib
 from contextlib import suppress
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 import polars as pl
 
-from shared.days import Announced, Owned, Publication, PublishedFile
+from shared.days import Announced, Owned, Publication, PublishedFile, Written
 from shared.engine import Engine
 from shared.events import DAY_PUBLISHED, DAY_UNCHANGED, PUBLISH_RACE_LOST, emit
-from shared.ledger.believed import Believed, believed, current_rows, lasting, owned_of
+from shared.ledger.believed import Believed, believed, current_rows, lasting
 from shared.ledger.columns import COST_COLUMN
-from shared.ledger.daily import TotalError, daily
+from shared.ledger.daily import TotalError, adding_up, daily
 from shared.ledger.files import PublishedFiles, daily_path, manifest_path
 from shared.ledger.hold import forget, hold
 from shared.ledger.left import left_by_publication
+from shared.ledger.lost_history import demand_history
 from shared.ledger.manifest import alike, disagreements, manifest, status_of
 from shared.ledger.ownership import Assignment, Claim, assign
 from shared.ledger.partitions import Partition, current, lay_over, write
 from shared.ledger.restore_row import restore_row
+from shared.ledger.staged_rows import owned_of
 from shared.ledger.standing import Standing, ledger_of, stand
 from shared.messages import BadMessage, DayItem
 from shared.normalise.exact import add_by_currency
@@ -32,7 +34,7 @@ from shared.read.ending import follow_up
 from shared.read.shape import names_groups
 from shared.runs import DayTask, Run
 from shared.scopes import Scope
-from shared.staging import StagedPageMissingError
+from shared.staging import ENCODER, StagedPageMissingError
 from shared.storage.errors import Conflict, TooLarge
 from shared.versions import UnreadableError, tell
 from shared.view import lapsed, view_of
@@ -123,12 +125,14 @@ async def _bring_up_to(engine: Engine, run: Run, files: PublishedFiles, standing
     as_of = standing.as_of(left.partitions, engine.settings.settle)
     settled = standing.settled_at(as_of, engine.settings.settle)
     if settled:
-        standing.demand_history(engine.settings.container, ledger, left.partitions)
+        demand_history(engine, standing, ledger, left)
     claims = _claims(standing, engine.settings.settle)
-    owned = assign(
-        beliefs.rows, claims, cost=COST_COLUMN[metric], tolerance=engine.settings.control_tolerance
-    )
-    rows = beliefs.rows.filter(owned.owned)
+    with adding_up(day):
+        owned = assign(
+            beliefs.rows, claims, cost=COST_COLUMN[metric], tolerance=engine.settings.control_tolerance
+        )
+        rows = beliefs.rows.filter(owned.owned)
+        counts = _owned(standing, rows)
     beliefs.demand_no_gap(before, rows, [claim.scope for claim in claims])
     partitions = lay_over(standing, left, ledger, described, rows, as_of=as_of, settled=settled)
     totals_of_day = _totals_of_day(standing, partitions)
@@ -149,10 +153,10 @@ async def _bring_up_to(engine: Engine, run: Run, files: PublishedFiles, standing
         files=tuple(written),
         known_since=standing.known_since(as_of, whole=left.whole or not settled),
         ended={part.subscription: part.ended for part in partitions if part.ended},
-        late=_late(standing, partitions, settled=settled),
+        written=_written(standing, partitions, as_of),
         disagrees=disagreements(owned, engine.settings.control_tolerance),
         alike=_alike(standing, beliefs, owned, engine.settings.control_tolerance),
-        owned=_owned(standing, rows),
+        owned=counts,
         etag=None if held is None else held.etag,
     )
     document = manifest(
@@ -224,14 +228,12 @@ def _owned(standing: Standing, rows: pl.DataFrame) -> dict[str, Owned]:
     }
 
 
-def _late(standing: Standing, partitions: list[Partition], *, settled: bool) -> tuple[str, ...]:
-    """Name the subscriptions whose partition is last written when the day is settled."""
-    before = () if standing.publication is None else standing.publication.late or ()
-    return tuple(
-        part.subscription
-        for part in partitions
-        if (settled if part.to_write else part.subscription in before)
-    )
+def _written(standing: Standing, partitions: list[Partition], as_of: datetime) -> dict[str, Written]:
+    """Tell when each partition was last written; of one that an earlier release wrote, nobody knows."""
+    before = {} if standing.publication is None else standing.publication.written or {}
+    now = {part.subscription: Written(as_of, ENCODER) for part in partitions if part.to_write}
+    same = (part.subscription for part in partitions if not part.to_write)
+    return now | {subscription: before[subscription] for subscription in same if subscription in before}
 
 
 def _totals_of_day(standing: Standing, partitions: list[Partition]) -> pl.DataFrame | None:

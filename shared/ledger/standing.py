@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta
 import polars as pl
 
 from shared.days import Pointer, Publication, PublishedFile
-from shared.days.rows import PUBLICATION, SCOPE, TABLE, partition
+from shared.days.rows import SCOPE, TABLE, partition
 from shared.engine import Engine
 from shared.ledger.files import Listing, PublishedFiles, manifest_path
 from shared.runs import Run
@@ -85,48 +85,6 @@ class Standing:
                 cure = f"restore it, or let `run` read {path} on that day"
                 raise UnreadableError(f"{TABLE} entity ({keys})", "is gone, its reading was published", cure)
 
-    def demand_history(
-        self, container: str, ledger: Mapping[str, pl.DataFrame], left: Mapping[str, pl.DataFrame]
-    ) -> None:
-        """Make sure that no ledger file of a settled day was taken away: its history stands nowhere else.
-
-        Nor that an older one was put in its place. `ledger` are the partitions as they lie there, `left` as they
-        were taken back to what the publication left. A publisher that came to no end only adds to what had ended,
-        so a file that holds less of it than was published is none of its; nor is one that cannot be taken back to
-        as many rows, if it was written when the day was settled: its rows only came since, or ended. (One from
-        before that a slow publisher may have written, which found the day open and replaced rows.)
-
-        Raises:
-            UnreadableError: a file that was published is gone, or lacks history.
-        """
-        publication = self.publication
-        if publication is None:
-            return
-        paths = self.listing.partitions(self.metric, self.day)
-        held = {paths[name]: (name, frame) for name, frame in ledger.items()}
-        late = set() if publication.mixed else {*(publication.late or ())}
-        for file in publication.files:
-            if not file.path.startswith("ledger/"):
-                continue
-            if file.path not in held:
-                wrong = f"is gone, {file.rows} rows of a settled day with their history"
-                raise self._history_lost(f"{container}/{file.path}", wrong)
-            if self.listing.etags[file.path] == file.etag:
-                continue
-            name, frame = held[file.path]
-            published = 0 if publication.ended is None else publication.ended.get(name, 0)
-            ended = frame.filter(pl.col("x_ValidTo") <= publication.as_of).height
-            if ended < published:
-                wrong = f"holds {ended} rows of a settled day's history, {published} were published"
-                raise self._history_lost(f"{container}/{file.path}", wrong)
-            known = left[name].filter(pl.col("x_ValidFrom") <= publication.as_of).height
-            if name in late and known < file.rows:
-                wrong = f"holds {known} of the {file.rows} rows that were published of a settled day"
-                raise self._history_lost(f"{container}/{file.path}", wrong)
-
-    def _history_lost(self, what: str, wrong: str) -> UnreadableError:
-        return UnreadableError(what, wrong, GONE_CURE.format(partition(self.metric, self.day), PUBLICATION))
-
     def as_of(self, ledger: Mapping[str, pl.DataFrame], settle: timedelta) -> datetime:
         """Give the one time of this publication: no clock is asked, so a retry writes the same bytes.
 
@@ -156,11 +114,6 @@ class Standing:
         """Tell whether the day was settled at that time."""
         return as_of >= settled_at(self.day, settle)
 
-
-GONE_CURE = (
-    "restore the blob and `run` again, or remove the CostDays entity ({}, {}): the day is then published without "
-    "its history, as if for the first time"
-)
 
 _TIMES = pl.col("x_ValidFrom", "x_ValidTo")
 MOMENT = timedelta(microseconds=1)

@@ -11,10 +11,12 @@ from decimal import Decimal
 
 import polars as pl
 
-from shared.days import Pointer, Reading
+from shared.days import Owned, Pointer, Reading
 from shared.engine import Engine
 from shared.events import VANISHED_CONFIRMED, emit
 from shared.ledger.columns import COST_COLUMN
+from shared.ledger.daily import TotalError, adding_up
+from shared.ledger.staged_rows import demand_read, owned_of
 from shared.normalise.decimals import money_sum
 from shared.normalise.exact import near
 from shared.plan.windows import Window
@@ -93,9 +95,13 @@ def _since(wider: Reading | None, last: Reading | None) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What one day of a wider reading holds: all its records, and a scope's cost by currency, net and absolute."""
+    """What the staged pages of a wider reading hold of one day: all that they do, and of a scope its rows and cost.
 
-    records: int
+    Its cost is by currency, net and absolute.
+    """
+
+    pages: Sequence[str]
+    held: Owned
     rows: int
     cost: Mapping[str, Sequence[Decimal]]
 
@@ -120,9 +126,20 @@ class _Witness:
             window = await self._window(said)
             sees = any(seen.rows for seen in window.values())
             seen = window.get(day)
-            if sees and seen is not None and seen.records == said.records and self._same(seen, reading):
+            if sees and seen is not None and self._is_read(seen, day, said) and self._same(seen, reading):
                 return other.scope
         return None
+
+    def _is_read(self, seen: _Seen, day: date, said: Reading) -> bool:
+        """Tell whether the pages still hold what the reading read; of one that was replaced, say so."""
+        try:
+            demand_read(self._engine.settings.staging_container, seen.pages, day, seen.held, said)
+        except StagedPageMissingError:
+            return False
+        except UnreadableError as error:
+            tell(error)
+            return False
+        return True
 
     async def _window(self, said: Reading) -> Mapping[date, _Seen]:
         """Read what the pages of a wider reading have; nothing where they are gone."""
@@ -134,7 +151,10 @@ class _Witness:
                     day: await self._day(partition, day, with_repeated=said.with_repeated)
                     for day in Window(self._piece.first, self._piece.last).days
                 }
-            except (StagedPageMissingError, UnreadableError):
+            except (StagedPageMissingError, TotalError):
+                self._read[key] = {}
+            except UnreadableError as error:
+                tell(error)
                 self._read[key] = {}
         return self._read[key]
 
@@ -143,8 +163,10 @@ class _Witness:
         frame = await self._engine.staging.read(names, day)
         cost = COST_COLUMN[self._piece.metric]
         found = frame.filter(self._rows).with_columns(pl.col(cost).abs().alias("absolute"))
-        sums = found.group_by("BillingCurrency").agg(money_sum(cost), money_sum("absolute"))
-        return _Seen(len(frame), len(found), {currency: amounts for currency, *amounts in sums.iter_rows()})
+        with adding_up(day):
+            held = owned_of(frame, cost)
+            sums = found.group_by("BillingCurrency").agg(money_sum(cost), money_sum("absolute"))
+        return _Seen(names, held, len(found), {currency: amounts for currency, *amounts in sums.iter_rows()})
 
     def _same(self, seen: _Seen, reading: Reading) -> bool:
         """Tell whether both have the same cost; rows that add up to nothing are not the same as none."""

@@ -3,7 +3,8 @@
 import io
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, time, timedelta
+from decimal import Decimal
 
 import polars as pl
 import pytest
@@ -13,7 +14,8 @@ from shared.days.rows import SCOPE, partition
 from shared.ledger.files import ledger_path
 from shared.messages import DAYS, PAGES, RUNS, DayItem
 from shared.orchestrate import orchestrate
-from shared.runs import RunStatus
+from shared.runs import Run, RunStatus
+from shared.staging import encode
 from shared.storage import Row
 from tests.laptop import Laptop, laptop
 from tests.truth import truth_of
@@ -208,6 +210,68 @@ async def test_older_ledger_file_of_a_settled_day_to_which_rows_only_came_fails_
         assert await bench.totals() == truth_of(tenant)
 
 
+@pytest.mark.parametrize("changes", [add, restate])
+async def test_older_ledger_file_that_was_written_while_its_day_was_open_fails_its_day_by_name_too(
+    changes: Callable[..., object],
+) -> None:
+    """Only the other subscription changed since the day settled: that file was last written before."""
+    tenant = Tenant(6, subscriptions=2, days=1, rows_per_day=20)
+    (day,) = tenant.days
+    first, other = tenant.subscriptions
+    async with laptop(tenant) as bench:
+        blobs, path = bench.engine.storage.blobs, ledger_path("ActualCost", day, first)
+
+        async def run_at(hours: int) -> Run:
+            moment = datetime.combine(day, time(), UTC) + timedelta(hours=hours)
+            bench.clock.ahead = moment - datetime.now(UTC)
+            return await bench.run()
+
+        await run_at(30)
+        older = await blobs.get("costs", path)
+        changes(tenant, 6, days=[day], subscription=first)
+        await run_at(40)
+        add(tenant, 3, [day], other)
+        await run_at(80)
+        newer = await blobs.get("costs", path)
+        assert older is not None
+        assert newer is not None
+        await blobs.put("costs", path, older.data)
+
+        run = await run_at(90)
+
+        assert run.summary is not None
+        (failure,) = run.summary["failures"]
+        assert f"costs/{path} ends with " in failure["cause"]
+        await blobs.put("costs", path, newer.data)
+        assert (await run_at(100)).status is RunStatus.COMPLETE
+        assert await bench.totals() == truth_of(tenant)
+
+
+async def test_ledger_file_of_a_settled_day_whose_history_was_edited_fails_its_day_by_name() -> None:
+    """It is whole and has as many rows; the hash that could tell would be replaced by the next publication."""
+    tenant = small_tenant()
+    async with laptop(tenant) as bench:
+        blobs, day = bench.engine.storage.blobs, tenant.days[1]
+        path = ledger_path("ActualCost", day, tenant.subscriptions[0])
+        await three_versions(bench, path, lambda: restate(tenant, 6, days=[day]))
+        await bench.run()
+        there = await blobs.get("costs", path)
+        assert there is not None
+        frame = pl.read_parquet(io.BytesIO(there.data))
+        dearer = pl.when(pl.col("x_ValidTo").is_null()).then("BilledCost").otherwise(pl.lit(Decimal(999)))
+        await blobs.put(
+            "costs", path, encode(frame.with_columns(BilledCost=dearer.cast(frame.schema["BilledCost"])))
+        )
+
+        run = await bench.run()
+
+        assert run.summary is not None
+        (failure,) = run.summary["failures"]
+        assert f"costs/{path} holds other rows of a settled day than were published" in failure["cause"]
+        await blobs.put("costs", path, there.data)
+        assert (await bench.run()).status is RunStatus.COMPLETE
+
+
 async def test_day_of_a_publication_without_a_count_of_its_history_is_published_as_it_lies_there() -> None:
     """An earlier release wrote it: what it does not say is no loss."""
     tenant = small_tenant()
@@ -277,3 +341,18 @@ async def test_day_that_cannot_be_read_when_the_days_are_planned_fails_by_name_a
             for failed in closed.summary["failures"]
         )
         assert {found for found, _, _ in await bench.totals()} == {tenant.days[1]}
+
+
+async def test_day_whose_absolute_amounts_do_not_fit_fails_by_name() -> None:
+    """Its net total does; what scopes see is compared by absolute amounts."""
+    tenant = Tenant(6, subscriptions=1, days=1, rows_per_day=12)
+    (day,), (subscription,) = tenant.days, tenant.subscriptions
+    one, other, *rest = tenant.charges(day, subscription)
+    large = Decimal("9e19")
+    tenant.put(day, subscription, [one._replace(actual=large), other._replace(actual=-large), *rest])
+    async with laptop(tenant, COST_PAGE_SIZE="1", COST_CONTROL_TOLERANCE="0.001") as bench:
+        run = await bench.run()
+
+        assert run.summary is not None
+        (failure,) = run.summary["failures"]
+        assert failure["cause"] == f"TotalError: a total of {day} has more than 20 digits before the point"

@@ -1,9 +1,11 @@
 """Scopes whose pages are gone: what counted of them stands in the ledger, and nothing else is made up."""
 
+import io
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from decimal import Decimal
 from random import Random
 
 import polars as pl
@@ -16,6 +18,7 @@ from shared.ledger.publish_day import publish_day
 from shared.messages import DAYS, PAGES, RUNS
 from shared.purge import purge
 from shared.runs import Run, RunStatus
+from shared.staging import encode
 from tests.faults import dies
 from tests.laptop import Laptop, laptop
 
@@ -198,6 +201,51 @@ async def test_what_a_publisher_put_aside_outlasts_the_purge_until_the_day_is_pu
         assert (await bench.closed(run)).status is RunStatus.COMPLETE
         assert await bench.totals() == before
         assert await aside(bench) == []
+
+
+async def test_what_was_put_aside_and_then_edited_fails_its_day_by_name() -> None:
+    """It has the right columns and as many rows, so the cost that it tells would be published as reconciled."""
+    tenant = Tenant(6, subscriptions=2, days=1, rows_per_day=30)
+    async with taking_over(tenant) as (bench, run, (day,)):
+        before, blobs = await bench.totals(), bench.engine.storage.blobs
+        await die_half_way(bench, day)
+        (name,) = await aside(bench)
+        blob = await blobs.get("cost-staging", name)
+        assert blob is not None
+        frame = pl.read_parquet(io.BytesIO(blob.data))
+        dearer = pl.lit(Decimal(1000)).cast(frame.schema["BilledCost"])
+        await blobs.put("cost-staging", name, encode(frame.with_columns(BilledCost=dearer)))
+
+        await publish_day(bench.engine, day)
+
+        await bench.drain(RUNS)
+        (failure,) = ((await bench.closed(run)).summary or {})["failures"]
+        assert f"cost-staging/{name} is not what was put aside" in failure["cause"]
+        await blobs.put("cost-staging", name, blob.data)
+        assert (await bench.run()).status is RunStatus.COMPLETE
+        assert await bench.totals() == before
+
+
+async def test_publisher_that_dies_after_what_another_put_aside_was_removed_loses_nothing() -> None:
+    """What the day's row names is gone, so it stands for nothing: the next one puts its rows aside anew."""
+    tenant = Tenant(6, subscriptions=2, days=1, rows_per_day=30)
+    async with taking_over(tenant, COST_SETTLE_HOURS="8760") as (bench, run, (day,)):
+        before = await bench.totals()
+        bench.edge.kill_on("blob put costs/ledger")
+        assert await dies(publish_day(bench.engine, day))
+        bench.restart()
+        for name in await aside(bench):
+            await bench.engine.storage.blobs.delete("cost-staging", name)
+        bench.edge.kill_on("blob put costs/ledger", after=True)
+        assert await dies(publish_day(bench.engine, day))
+        bench.restart()
+        assert len(await aside(bench)) == 1
+
+        await publish_day(bench.engine, day)
+
+        await bench.drain(RUNS)
+        assert (await bench.closed(run)).status is RunStatus.COMPLETE
+        assert await bench.totals() == before
 
 
 async def publish_without_what_was_put_aside(bench: Laptop, day: bytes) -> None:

@@ -1,11 +1,13 @@
 """Cost that is suddenly gone is not believed, unless somebody who sees the same subscription says so too."""
 
+import io
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
+import polars as pl
 import pytest
 
 from infra.local.simulator import Metric, Tenant, scope_truth
@@ -14,6 +16,7 @@ from shared.edge import Call
 from shared.messages import PAGES
 from shared.read.fetch_page import fetch_page
 from shared.runs import Run, RunStatus, SliceState
+from shared.staging import encode
 from tests.faults import Killed, dies
 from tests.laptop import Laptop, laptop
 from tests.truth import truth_of
@@ -79,6 +82,35 @@ async def test_cost_that_nobody_confirms_to_be_gone_stays_however_long_its_scope
         assert {key: after[key] for key in before if key[0] == tenant.days[0]} == {
             key: before[key] for key in before if key[0] == tenant.days[0]
         }
+
+
+async def test_wider_scope_whose_staged_page_was_edited_confirms_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """GIVEN a page from which the cost was taken away, as many rows as before THEN it is named, and not believed."""
+    tenant = tenant_of_five()
+    day, name = tenant.days[0], tenant.subscriptions[-1]
+    async with both(tenant) as (bench, narrow, wide):
+        read = await bench.run(wide)
+        tenant.vanish(narrow, day)
+        storage = bench.engine.storage.blobs
+        hit = (pl.col("usage_date") == day) & (pl.col("subscription_id") == name)
+        for item in await storage.list("cost-staging", f"pages/{read.id}/"):
+            blob = await storage.get("cost-staging", item.name)
+            assert blob is not None
+            frame = pl.read_parquet(io.BytesIO(blob.data))
+            moved = pl.when(hit).then(pl.lit(tenant.subscriptions[0])).otherwise("subscription_id")
+            dearer = pl.when(hit).then(pl.lit(Decimal(7))).otherwise("BilledCost")
+            edited = frame.with_columns(
+                subscription_id=moved, BilledCost=dearer.cast(frame.schema["BilledCost"])
+            )
+            await storage.put("cost-staging", item.name, encode(edited))
+        bench.restart()
+
+        run = await bench.run(narrow)
+
+        assert await states(bench, run) == {narrow: SliceState.VANISHED}
+        assert "was read" in caplog.text
 
 
 async def test_wider_scope_that_still_sees_the_cost_confirms_nothing() -> None:

@@ -12,7 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.days import Announced, Attempt, Owned, Pointer, Publication, PublishedFile, Reading, ScopeState
+from shared.days import (
+    Announced,
+    Attempt,
+    Owned,
+    Pointer,
+    Publication,
+    PublishedFile,
+    Reading,
+    ScopeState,
+    Written,
+)
 from shared.days.rows import (
     announced_row,
     day_of,
@@ -120,7 +130,10 @@ PUBLICATION = Publication(
     manifest_etag='"0x2"',
     known_since=NOW,
     ended={"0a": 2},
-    late=("0a",),
+    written={"0a": Written(NOW, "1/polars 2.1.0")},
+    aside="aside/ActualCost/2026-05-10/0a.parquet",
+    aside_sha256="0" * 64,
+    aside_of=("0a",),
     etag="e",
 )
 PAGE = Page(
