@@ -26,9 +26,6 @@ REMEMBERED_BYTES = 128 * 1024 * 1024
 VERSION_KEY: Final = "cost_ledger_version"
 """Where a Parquet file keeps the version it was written with, among its key-value metadata."""
 
-ENCODER: Final = f"{VERSION}/polars {pl.__version__}"
-"""Who writes equal frames as equal bytes."""
-
 CURE: Final = "let `run` read the scope's day again, which stages it anew"
 
 _NO_PARQUET = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)

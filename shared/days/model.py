@@ -153,10 +153,10 @@ class PublishedFile:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """When a partition was last written, as the time of its publication, and who writes the same rows so again."""
+    """A partition as it was last written: whether the day was settled then, and the fingerprint of its rows."""
 
-    at: datetime
-    encoder: str
+    settled: bool
+    fingerprint: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +177,7 @@ class Publication:
     the subscriptions whose usage it sees to the same amount though the rows of others count; `owned` says, by
     scope key, what counted of each. `ended` counts the ended rows (former versions, retracted records) of each
     subscription's partition that has any, None where an earlier release published it; so is `written`, which tells
-    of each partition when it was last written. `unfinished` is set where a later publisher gave up half-way or may
+    how each partition was last written. `unfinished` is set where a later publisher gave up half-way or may
     be under way: the day must be published again. `aside` names the blob in which it put the rows of the partitions
     of the subscriptions `aside_of`, before it changed them, and `aside_sha256` is that blob's hash; `mixed` is set
     where these are no publication's, for an open day's rows had been replaced by somebody who came to no end. `held`

@@ -192,7 +192,8 @@ def _publication(row: Row) -> Publication:
     _demand_finite("totals", publication.totals)
     for owned in publication.owned.values():
         _demand_finite("owned", owned.totals)
-    _demand_zones("written", *(written.at for written in (publication.written or {}).values()))
+    for written in (publication.written or {}).values():
+        demand(_SHA256.fullmatch(written.fingerprint) is not None, "written", written.fingerprint)
     is_hash = _SHA256.fullmatch(publication.aside_sha256) is not None
     demand(
         is_hash if publication.aside else not publication.aside_sha256,

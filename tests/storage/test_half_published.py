@@ -4,7 +4,7 @@ What nobody published was never believed, whatever a dead or paused publisher ha
 """
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 
 import pytest
@@ -14,6 +14,7 @@ from shared.edge import Call
 from shared.ledger import left
 from shared.ledger.files import ledger_path
 from shared.messages import DAYS, PAGES, RUNS
+from shared.runs import RunStatus
 from shared.view import settled_at
 from shared.worker import STEPS
 from tests.faults import dies
@@ -391,3 +392,29 @@ async def test_day_that_was_left_half_written_while_it_was_open_is_unknown_until
         await bench.run()
         assert amounts(await asked(bench, at)) == believed
         assert {one.state for one in await asked(bench, settles + timedelta(hours=1))} == {"unread"}
+
+
+async def test_day_that_was_left_half_written_while_it_was_open_is_no_days_loss_where_days_settle_sooner_then() -> (
+    None
+):
+    """Rows were replaced in place by the longer setting; by the shorter one the day was settled already."""
+    tenant = tenant_of(days=1)
+    (day,) = tenant.days
+    async with laptop(tenant, COST_SETTLE_HOURS="96") as bench:
+
+        def at(hours: int) -> None:
+            moment = datetime.combine(day, time(), UTC) + timedelta(hours=hours)
+            bench.clock.ahead = moment - datetime.now(UTC)
+
+        at(80)
+        await bench.run()
+        at(82)
+        restate(tenant, 8, [day])
+        await half_publish(bench)
+        sooner = replace(bench.engine.settings, settle=timedelta(hours=48))
+        bench.engine = replace(bench.engine, settings=sooner)
+        at(84)
+
+        assert (await bench.run()).status is RunStatus.COMPLETE
+
+        assert await bench.totals() == truth_of(tenant)
