@@ -2,8 +2,11 @@
 
 polars casts a text to a decimal rightly as long as it is plain: 20 digits at most, a point, 18 at most.
 With an exponent it silently loses digits ("1.2345678901234567e-07") or gives null ("12345678901234567e5"),
-and the service sends such texts. So everything that is not plain is written out as plain text here first.
+and the service sends such texts. So Python's decimals write out everything that is not plain as plain text first.
 """
+
+from collections.abc import Iterable
+from decimal import MAX_EMAX, MIN_EMIN, ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 
 import polars as pl
 
@@ -17,14 +20,11 @@ INTEGER_DIGITS = 20
 
 _PLAIN = r"^-?(0|[1-9][0-9]{0,19})(\.[0-9]{1,18})?$"
 _NUMBER = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
-_PARTS = (
-    r"^(?P<sign>-?)(?P<integer>[0-9]+)(\.(?P<fraction>[0-9]+))?([eE](?P<esign>[+-]?)0*(?P<exponent>[0-9]*))?$"
-)
 
-_EXPONENT_DIGITS = 15
-"""A longer exponent is read as ten to this power: far beyond what any text's digits can make up for."""
+_LAST = Decimal(1).scaleb(-SCALE)
+_FITS = Context(prec=INTEGER_DIGITS + SCALE, rounding=ROUND_HALF_EVEN, Emin=MIN_EMIN, Emax=MAX_EMAX)
+"""Rounds once, and takes no result of more digits than a decimal(38,18) has."""
 
-_DIGITS = INTEGER_DIGITS + SCALE
 _SHOWN = 60
 
 
@@ -62,12 +62,41 @@ def to_money(text: pl.Series) -> pl.Series:
     if not odd.any():
         return texts.cast(MONEY)
     rows = odd.fill_null(value=False).arg_true()
-    spelled = _spell_out(texts.gather(rows))
-    bad = spelled["bad"].arg_true()
-    if len(bad):
-        row = int(rows[int(bad[0])])
+    found = texts.gather(rows)
+    numbers = found.str.contains(_NUMBER)
+    written = [_plain(text) if number else None for text, number in zip(found, numbers, strict=True)]
+    if None in written:
+        row = int(rows[written.index(None)])
         raise AmountError(row, str(texts[row]))
-    return texts.scatter(rows, "0").cast(MONEY).scatter(rows, spelled["amount"])
+    return texts.scatter(rows, written).cast(MONEY)
+
+
+def money_sums(frame: pl.DataFrame, columns: Iterable[str]) -> list[pl.Expr]:
+    """Add up columns of this frame as `money_sum` does, each in the plain way where that cannot wrap around.
+
+    It cannot where even the largest amount, as often as there are rows, has no more than 20 digits before the point.
+    """
+    room = Decimal(10**INTEGER_DIGITS - 1) / max(len(frame), 1)
+    return [pl.col(name).sum() if _largest(frame[name]) < room else money_sum(name) for name in columns]
+
+
+def _largest(amounts: pl.Series) -> Decimal:
+    found: Decimal | None = amounts.abs().max()  # type: ignore[assignment]  # of decimals
+    return found or Decimal(0)
+
+
+def _plain(number: str) -> str | None:
+    """Write a JSON number with 18 decimals, rounded half-even; None if more than 20 digits stand before the point."""
+    try:
+        exact = Decimal(number)
+    except InvalidOperation:
+        # The exponent has more than 18 digits: far more than any text's digits can make up for.
+        digits, _, exponent = number.lower().partition("e")
+        return "0" if exponent.startswith("-") or not digits.strip("-0.") else None
+    try:
+        return f"{exact.quantize(_LAST, context=_FITS):f}"
+    except InvalidOperation:
+        return None
 
 
 def money_sum(column: str) -> pl.Expr:
@@ -87,89 +116,3 @@ def money_sum(column: str) -> pl.Expr:
     over, under = (whole > 0) & (decimals < 0), (whole < 0) & (decimals > 0)
     lent = over.cast(pl.Int128) - under.cast(pl.Int128)
     return ((whole - lent).cast(MONEY) + (decimals + lent.cast(MONEY))).alias(column)
-
-
-def _spell_out(texts: pl.Series) -> pl.DataFrame:
-    """Give `amount` (decimal(38,18)) and `bad` (it is none, `amount` means nothing) for each text."""
-    number = pl.col("text").str.contains(_NUMBER)
-    return (
-        texts.alias("text")
-        .to_frame()
-        .select(
-            number.alias("number"),
-            pl.when(number).then("text").otherwise(pl.lit("0")).str.extract_groups(_PARTS).alias("part"),
-        )
-        .unnest("part")
-        .with_columns(pl.col("fraction", "exponent", "esign").fill_null(""))
-        .with_columns(digits=pl.concat_str("integer", "fraction").str.strip_chars_start("0"))
-        .with_columns(point=_point())
-        .with_columns(head=_head(), tail=_tail())
-        .with_columns(up=_rounds_up())
-        .select(amount=_amount(), bad=~pl.col("number") | _too_large())
-    )
-
-
-def _point() -> pl.Expr:
-    """Place of the point: the number is 0.DIGITS x 10**point, clamped to where more changes nothing.
-
-    At -19 and below even 0.999... is less than half of the last decimal; at 21 and above it does not fit.
-    """
-    exponent = pl.col("exponent")
-    huge = exponent.str.len_bytes() > _EXPONENT_DIGITS
-    size = (
-        pl.when(huge)
-        .then(pl.lit(10**_EXPONENT_DIGITS, dtype=pl.Int64))
-        .otherwise(
-            pl.when(huge | (exponent == "")).then(pl.lit("0")).otherwise(exponent).cast(pl.Int64),
-        )
-    )
-    power = pl.when(pl.col("esign") == "-").then(-size).otherwise(size)
-    lengths = pl.col("digits").str.len_bytes().cast(pl.Int64) - pl.col("fraction").str.len_bytes().cast(
-        pl.Int64
-    )
-    return (lengths + power).clip(-SCALE - 1, INTEGER_DIGITS + 1)
-
-
-def _kept() -> pl.Expr:
-    """How many of the leading digits stand at or before the 18th decimal."""
-    return (pl.col("point") + SCALE).clip(0, _DIGITS)
-
-
-def _head() -> pl.Expr:
-    """The digits that are kept, as 38 characters: 20 before the point, 18 behind it."""
-    zeros = pl.lit("0" * _DIGITS)
-    kept = pl.concat_str(pl.col("digits"), zeros).str.slice(0, _kept())
-    return pl.concat_str(zeros, kept).str.slice(-_DIGITS)
-
-
-def _tail() -> pl.Expr:
-    """The digits that are rounded away, without trailing zeros; none where they are too small to matter."""
-    tail = pl.col("digits").str.slice(_kept()).str.strip_chars_end("0")
-    return pl.when(pl.col("point") < -SCALE).then(pl.lit("")).otherwise(tail)
-
-
-def _rounds_up() -> pl.Expr:
-    """Half-even: up beyond "5", at exactly "5" only to make an odd last digit even.
-
-    Texts compare by their first difference, so a tail is more than half exactly if it sorts after "5".
-    """
-    odd = pl.col("head").str.contains("[13579]$")
-    return (pl.col("tail") > "5") | ((pl.col("tail") == "5") & odd)
-
-
-def _too_large() -> pl.Expr:
-    """More than 20 digits before the point, or rounded up to that."""
-    beyond = (pl.col("digits") != "") & (pl.col("point") > INTEGER_DIGITS)
-    return beyond | ((pl.col("head") == "9" * _DIGITS) & pl.col("up"))
-
-
-def _amount() -> pl.Expr:
-    """The decimal: the kept digits, and one unit of the last decimal where they round up."""
-    whole = pl.col("head").str.slice(0, INTEGER_DIGITS)
-    decimals = pl.col("head").str.slice(INTEGER_DIGITS)
-    size = pl.concat_str(whole, pl.lit("."), decimals).cast(MONEY)
-    unit = pl.lit(f"0.{'0' * (SCALE - 1)}1").cast(MONEY)
-    nothing = pl.lit("0").cast(MONEY)
-    # What is too large is reported by its row; adding to it here would fail without one.
-    step = pl.when(pl.col("up") & ~_too_large()).then(unit).otherwise(nothing)
-    return pl.when(pl.col("sign") == "-").then(nothing - size - step).otherwise(size + step)

@@ -5,6 +5,7 @@ column's name in the same manner, so no two different records make the same byte
 """
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import polars as pl
@@ -21,14 +22,26 @@ KEY_BYTES = 24
 KEY_COLUMNS = ("id_a", "id_b", "content")
 """A packed record as three UInt64, little-endian, in the order of its bytes."""
 
+_SHORT = 1023
+"""Bytes of a text whose length is looked up and not written anew for each row."""
+
 _MODULUS = 1 << (8 * DIGEST_BYTES)
 _LIMBS = 8
 _LIMB_BITS = 32
 
 
-def length_prefixed(columns: Sequence[str]) -> pl.Expr:
-    """Write text columns as one text per row: `3:abc` for a value, `0:` for an empty one, `-` for a null."""
-    return pl.concat_str(_prefixed(pl.col(column)) for column in columns)
+def written(frame: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
+    """Write the columns' names and values as one text per row, each with its length before it.
+
+    Raises as `identity` does.
+    """
+    if not columns:
+        raise ValueError("a hash needs at least one column")
+    texts = frame.select(_text(column, frame.schema[column]).alias(column) for column in columns)
+    lengths = texts.select(pl.all().str.len_bytes())
+    parts = [part for column in lengths for part in (_leads(column), texts[column.name].fill_null(""))]
+    named = pl.DataFrame([part.alias(str(place)) for place, part in enumerate(parts)])
+    return named.select(written=pl.concat_str(pl.all())).to_series()
 
 
 def identity(frame: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
@@ -41,14 +54,7 @@ def identity(frame: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
         TypeError: a column is of another type; a float has no one text.
         ValueError: no column is given.
     """
-    if not columns:
-        raise ValueError("a hash needs at least one column")
-    parts = [
-        part
-        for column in columns
-        for part in (pl.lit(_prefix(column)), _prefixed(_text(column, frame.schema[column])))
-    ]
-    return frame.select(_sha256(pl.concat_str(parts)).alias("identity")).to_series()
+    return written(frame, columns).to_frame().select(_sha256(pl.col("written")).alias("identity")).to_series()
 
 
 def content(frame: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
@@ -144,13 +150,18 @@ def _demand_digests(*columns: pl.Series) -> None:
             raise ValueError(f"column {column.name!r} holds more than digests of {DIGEST_BYTES} bytes")
 
 
-def _prefix(text: str) -> str:
-    return f"{len(text.encode())}:{text}"
+def _leads(lengths: pl.Series) -> pl.Series:
+    """Give what stands before each value of a column: its name, and the length of the value or that there is none."""
+    name = f"{len(lengths.name.encode())}:{lengths.name}"
+    if (lengths > _SHORT).any():
+        return (name + lengths.cast(pl.String) + ":").fill_null(f"{name}-")
+    # To look it up costs a third of putting it together, and the names are few.
+    return _short_leads(name).gather(lengths.fill_null(_SHORT + 1))
 
 
-def _prefixed(text: pl.Expr) -> pl.Expr:
-    written = pl.concat_str(text.str.len_bytes().cast(pl.String), pl.lit(":"), text)
-    return pl.when(text.is_null()).then(pl.lit("-")).otherwise(written)
+@cache
+def _short_leads(name: str) -> pl.Series:
+    return pl.Series([*(f"{name}{length}:" for length in range(_SHORT + 1)), f"{name}-"])
 
 
 def _text(column: str, dtype: pl.DataType) -> pl.Expr:

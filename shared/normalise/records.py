@@ -12,14 +12,18 @@ from datetime import date
 import polars as pl
 
 from shared.ledger.columns import COST_COLUMN, MONEY, NO_SUBSCRIPTION, STAGED
-from shared.normalise.decimals import AmountError, money_sum, to_money
+from shared.normalise.decimals import AmountError, money_sums, to_money
 from shared.normalise.focus import charge_category, charge_class, pricing_category
 from shared.normalise.hashing import content, digest_by, identity, packed, record_digest
+from shared.normalise.resources import resource_parts
 from shared.read.query import COST, CURRENCY, DAY, QUANTITY, TAG, TAG_VALUE
 from shared.read.schema import SchemaDriftError, Table
 from shared.registry.pages import Sums
 
 PROVIDER = "Microsoft"
+_FIRST_YEAR = 1000
+"""The first year of four digits: yyyymmdd has eight."""
+
 DAY_TOLD, OWNER, COST_TOLD, QUANTITY_TOLD = "day", "subscription", "cost", "quantity"
 """What a raw frame holds beside the texts as the provider returned them: a UTC day, the subscription, two amounts."""
 
@@ -68,7 +72,7 @@ class Records:
             quantity=quantity,
             quantity_absolute=quantity.abs(),
         )
-        summed = map(money_sum, ("cost", "cost_absolute", "quantity", "quantity_absolute"))
+        summed = money_sums(amounts, ("cost", "cost_absolute", "quantity", "quantity_absolute"))
         try:
             totals = amounts.group_by("usage_date", "BillingCurrency").agg(*summed, records=pl.len())
         except pl.exceptions.InvalidOperationError as error:
@@ -159,14 +163,22 @@ def money(name: str, texts: list[str]) -> pl.Series:
 
 
 def _days(numbers: list[int]) -> pl.Series:
-    texts = pl.Series(DAY, list(map(str, numbers)), dtype=pl.String)
-    days = texts.str.to_date("%Y%m%d", strict=False)
-    # to_date takes shorter texts for years of three digits, so the length is looked at as well.
-    bad = days.is_null() | (texts.str.len_bytes() != 8)  # noqa: PLR2004 - yyyymmdd
-    if bad.any():
-        row = int(bad.arg_max() or 0)
+    # A page has thousands of rows and a few days.
+    days = {number: _day(number) for number in set(numbers)}
+    if None in days.values():
+        row = next(row for row, number in enumerate(numbers) if days[number] is None)
         raise SchemaDriftError(f"column `{DAY}`, row {row}: {numbers[row]} is no day")
-    return days
+    told = pl.Series(DAY, numbers, dtype=pl.Int64)
+    return told.replace_strict(list(days), list(days.values()), return_dtype=pl.Date)
+
+
+def _day(number: int) -> date | None:
+    """Read yyyymmdd."""
+    year, rest = divmod(number, 10_000)
+    try:
+        return date(year, *divmod(rest, 100)) if year >= _FIRST_YEAR else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def _tag(grouping: Sequence[str]) -> str | None:
@@ -185,6 +197,8 @@ def _lower(name: str) -> pl.Expr:
 def staged(frame: pl.DataFrame, metric: str, tags: pl.Expr, identities: pl.Series) -> pl.DataFrame:
     """Make staged rows of a raw frame; a text column that it lacks is null."""
     names = set(frame.columns)
+    if "ResourceId" in names:
+        frame = frame.with_columns(resource_parts(frame["ResourceId"]).select(parts=pl.struct(pl.all())))
 
     def told(name: str) -> pl.Expr:
         return given(name) if name in names else pl.lit(None, dtype=pl.String)
@@ -192,10 +206,11 @@ def staged(frame: pl.DataFrame, metric: str, tags: pl.Expr, identities: pl.Serie
     def lower(name: str) -> pl.Expr:
         return _lower(name) if name in names else pl.lit(None, dtype=pl.String)
 
-    resource = lower("ResourceId")
-    path = pl.col("ResourceId") if "ResourceId" in names else pl.lit(None, dtype=pl.String)
-    group = resource.str.extract(r"/resourcegroups/([^/]+)", 1)
-    kind = lower("ResourceType") if "ResourceType" in names else _resource_type(resource)
+    def part(name: str) -> pl.Expr:
+        return pl.col("parts").struct.field(name) if "ResourceId" in names else pl.lit(None, dtype=pl.String)
+
+    kind = lower("ResourceType") if "ResourceType" in names else part("kind").str.to_lowercase()
+    group = lower("ResourceGroupName") if "ResourceGroupName" in names else part("group").str.to_lowercase()
     subscription = _lower(OWNER)
     cost = {column: pl.lit(None, dtype=MONEY) for column in COST_COLUMN.values()}
     cost[COST_COLUMN[metric]] = pl.col(COST_TOLD)
@@ -211,8 +226,8 @@ def staged(frame: pl.DataFrame, metric: str, tags: pl.Expr, identities: pl.Serie
         ConsumedUnit=told("UnitOfMeasure"),
         SubAccountId=subscription,
         SubAccountName=told("SubscriptionName"),
-        ResourceId=resource,
-        ResourceName=pl.coalesce(told("ResourceName"), path.str.extract(r"/providers/.+/([^/]+)/?$", 1)),
+        ResourceId=lower("ResourceId"),
+        ResourceName=pl.coalesce(told("ResourceName"), part("name")),
         ResourceType=kind,
         RegionId=lower("ResourceLocation").str.replace_all(" ", "", literal=True),
         ServiceName=told("ServiceName"),
@@ -226,16 +241,11 @@ def staged(frame: pl.DataFrame, metric: str, tags: pl.Expr, identities: pl.Serie
         ProviderName=pl.lit(PROVIDER),
         x_MeterId=lower("ResourceGuid"),
         x_MeterCategory=told("MeterCategory"),
-        x_ResourceGroup=lower("ResourceGroupName") if "ResourceGroupName" in names else group,
+        x_ResourceGroup=group,
         x_ChargeType=told("ChargeType"),
         x_RecordId=identities.bin.slice(0, 16) if len(frame) else pl.Series([], dtype=pl.Binary),
     )
     return rows.select(pl.col(name).cast(kind) for name, kind in STAGED.items())
-
-
-def _resource_type(resource: pl.Expr) -> pl.Expr:
-    """The type in a resource id: the provider's namespace and the type of the innermost resource's parent path."""
-    return resource.str.extract(r".*/providers/([^/]+/[^/]+)/[^/]+", 1)
 
 
 def _tags(tag: str | None) -> pl.Expr:

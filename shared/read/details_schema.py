@@ -14,14 +14,22 @@ import msgspec
 
 from shared.read.billing_period import BillingPeriod, told_by
 from shared.read.details_shapes import COLUMNS, CURRENCY, SHAPES, SUBSCRIPTION, TAGS, Shape
-from shared.read.schema import JSON, NOT_JSON, NumberText, SchemaDriftError, lenient
+from shared.read.schema import (
+    JSON,
+    NOT_JSON,
+    NUMBER,
+    SchemaDriftError,
+    lenient,
+    many_objects,
+    named,
+    number_text,
+)
 from shared.read.utc_days import utc_day
 
 TELLING = 10
 """So many records of usage on a page tell that a field is lost which none of them has a value of."""
 
 _TEXT = frozenset({str, type(None)})
-_NUMBER = frozenset({NumberText, int})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +71,11 @@ def read(body: bytes, *, wide: bool) -> Details:
     details = Details({name: [] for name in COLUMNS}, [], [], [], [], None)
     if not body.strip():
         return details
+    with many_objects():
+        return _read(body, details, wide=wide)
+
+
+def _read(body: bytes, details: Details, *, wide: bool) -> Details:
     try:
         answer = JSON.decode(body)
     except NOT_JSON as error:
@@ -176,9 +189,9 @@ def _number(row: int, properties: Mapping[str, Any], name: str) -> str:
     if name not in properties:
         raise SchemaDriftError(f"field `{name}` is missing in row {row}")
     value = properties[name]
-    if type(value) not in _NUMBER:
+    if type(value) not in NUMBER:
         _retyped(name, row, value)
-    return str(value)
+    return number_text(value)
 
 
 def _day(row: int, properties: Mapping[str, Any], name: str) -> date:
@@ -202,5 +215,4 @@ def _tags(row: int, told: object) -> str | None:
 
 
 def _retyped(name: str, row: int, value: object) -> NoReturn:
-    shown = str(value)[:60]
-    raise SchemaDriftError(f"field `{name}`, row {row}: {type(value).__name__} {shown!r} is of another type")
+    raise SchemaDriftError(f"field `{name}`, row {row}: {named(value)} is of another type")

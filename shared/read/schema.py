@@ -1,23 +1,19 @@
 """The schema check: from the bytes of an answer to columns of one type each, by name, or a named refusal.
 
-Numbers stay the text they were: msgspec hands every JSON number with a fraction or an exponent over as it
-stands, so that no double lies between the provider's figure and ours.
+Numbers stay as they were written: msgspec hands every JSON number with a fraction or an exponent over as bytes,
+which no JSON text becomes, so that no double lies between the provider's figure and ours.
 """
 
+import gc
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import msgspec
 
 from shared.read.query import COST, DAY, QUANTITY, columns
-
-
-class NumberText(str):
-    """A JSON number, as it was written."""
-
-    __slots__ = ()
 
 
 class Constant(str):
@@ -58,11 +54,43 @@ class Table:
     unknown: tuple[str, ...] = ()
 
 
-JSON = msgspec.json.Decoder(float_hook=NumberText)
-"""Decodes strict JSON, its numbers with a fraction or an exponent as text."""
+JSON = msgspec.json.Decoder(float_hook=str.encode)
+"""Decodes strict JSON, its numbers with a fraction or an exponent as the bytes they were."""
+
+NUMBER: frozenset[type] = frozenset({bytes, int})
+"""The types of a JSON number that `JSON` decoded."""
 
 NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What `JSON` raises where it cannot."""
+
+
+def number_text(value: bytes | int) -> str:
+    """Give a number that `JSON` decoded as it was written."""
+    return value.decode() if type(value) is bytes else str(value)
+
+
+def named(value: object) -> str:
+    """Name a decoded value and its type, a long one cut."""
+    kind, text = (
+        ("number", value.decode()) if isinstance(value, bytes) else (type(value).__name__, str(value))
+    )
+    return f"{kind} {text[:60]!r}"
+
+
+@contextmanager
+def many_objects() -> Iterator[None]:
+    """Put off the search for reference cycles: it walks through all of a page's values again and again.
+
+    What is decoded from JSON has none.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def read(body: bytes, grouping: Sequence[str]) -> Table:
@@ -77,6 +105,11 @@ def read(body: bytes, grouping: Sequence[str]) -> Table:
     wanted = columns(grouping)
     if not body.strip():
         return Table({name: [] for name in wanted}, [], [], [], 0, None)
+    with many_objects():
+        return _read(body, wanted)
+
+
+def _read(body: bytes, wanted: Sequence[str]) -> Table:
     properties = _properties(_decode(body))
     names = _names(properties)
     rows = properties.get("rows")
@@ -91,8 +124,8 @@ def read(body: bytes, grouping: Sequence[str]) -> Table:
     texts = {name: _column(values, positions[name], name, _TEXT) for name in wanted}
     return Table(
         texts=texts,
-        cost=list(map(str, _column(values, positions[COST], COST, _NUMBER))),
-        quantity=list(map(str, _column(values, positions[QUANTITY], QUANTITY, _NUMBER))),
+        cost=list(map(number_text, _column(values, positions[COST], COST, NUMBER))),
+        quantity=list(map(number_text, _column(values, positions[QUANTITY], QUANTITY, NUMBER))),
         days=_column(values, positions[DAY], DAY, _WHOLE),
         rows=len(rows),
         next_link=link or None,
@@ -105,7 +138,6 @@ def read(body: bytes, grouping: Sequence[str]) -> Table:
 
 
 _TEXT: frozenset[type] = frozenset({str, type(None)})
-_NUMBER: frozenset[type] = frozenset({NumberText, int})
 _WHOLE: frozenset[type] = frozenset({int})
 
 
@@ -138,7 +170,7 @@ def lenient(body: bytes, error: Exception) -> object:
         TornBodyError: it is no JSON to anybody; ask again.
     """
     try:
-        value: object = json.loads(body, parse_constant=Constant, parse_float=NumberText)
+        value: object = json.loads(body, parse_constant=Constant, parse_float=str.encode)
     except (ValueError, RecursionError):
         raise TornBodyError(str(error)) from error
     return value
@@ -189,8 +221,5 @@ def _column(values: list[tuple[Any, ...]], position: int, name: str, allowed: fr
     column = values[position]
     if set(map(type, column)) - allowed:
         number = next(i for i, value in enumerate(column) if type(value) not in allowed)
-        shown = str(column[number])[:60]
-        raise SchemaDriftError(
-            f"column `{name}`, row {number}: {type(column[number]).__name__} {shown!r} is of another type"
-        )
+        raise SchemaDriftError(f"column `{name}`, row {number}: {named(column[number])} is of another type")
     return list(column)
