@@ -22,6 +22,7 @@ SORT = ("x_ResourceGroup", "ResourceId", "x_MeterId", "x_RecordId", "x_ValidFrom
 _ADJUSTING_TYPES = ("refund", "credit", "roundingadjustment", "adjustment")
 _ADJUSTING_CATEGORIES = ("Credit", "Adjustment")
 
+_NOW = "|now"
 _CONTENT = tuple(column for column in PAYLOAD if column != "x_RecordId")
 _ORDER = (*SORT, *(column for column in LEDGER if column not in SORT))
 
@@ -117,7 +118,13 @@ def _unchanged(prior: pl.DataFrame, counts: dict[str, int], at: datetime) -> Res
 
 def sort_ledger(frame: pl.DataFrame) -> pl.DataFrame:
     """Sort a partition; every column breaks ties, so equal rows in any order give equal frames."""
-    return frame.sort(_ORDER, nulls_last=True)
+    ordered = frame.sort(SORT, nulls_last=True)
+    tied = ordered.select(pl.struct("x_RecordId", "x_ValidFrom").is_duplicated()).to_series()
+    if not tied.any():
+        return ordered
+    # Twins have the places of twins in either order; to sort all rows by all columns costs many times as much.
+    rows = pl.concat([ordered.filter(~tied), ordered.filter(tied).sort(_ORDER, nulls_last=True)])
+    return rows[pl.concat([(~tied).arg_true(), tied.arg_true()]).arg_sort()]
 
 
 def until(frame: pl.DataFrame, at: datetime) -> pl.DataFrame:
@@ -158,6 +165,34 @@ def _pair_up(current: pl.DataFrame, reading: pl.DataFrame) -> tuple[pl.DataFrame
     if current.is_empty() or reading.is_empty():
         nothing = pl.DataFrame(schema={"old": current.schema["old"], "new": reading.schema["new"]})
         return nothing, nothing
+    twins = pl.concat(
+        [rows.filter(pl.col("x_RecordId").is_duplicated())["x_RecordId"] for rows in (current, reading)]
+    ).unique()
+    if twins.is_empty():
+        return _pair_singles(current, reading)
+    of_twins = pl.col("x_RecordId").is_in(twins.implode())
+    pairs = (
+        _pair_singles(current.filter(~of_twins), reading.filter(~of_twins)),
+        _pair_twins(current.filter(of_twins), reading.filter(of_twins)),
+    )
+    equal, changed = (pl.concat(found) for found in zip(*pairs, strict=True))
+    return equal, changed
+
+
+def _pair_singles(current: pl.DataFrame, reading: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Match rows of which each side has one of a record: they are equal, or one changed into the other."""
+    both = current.join(reading, on="x_RecordId", suffix=_NOW)
+    same = pl.all_horizontal(pl.col(column).eq_missing(pl.col(column + _NOW)) for column in _CONTENT)
+    told = both.select("old", "new", same=same, reshaped=pl.col("reshaped") | pl.col("reshaped" + _NOW))
+    pair = pl.col("old", "new")
+    return (
+        told.filter("same").select(pair),
+        told.filter(~pl.col("same") & ~pl.col("reshaped")).select(pair),
+    )
+
+
+def _pair_twins(current: pl.DataFrame, reading: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Match rows of records of which a side has several, the n-th with the n-th."""
     old, new = _matchable(current, "old"), _matchable(reading, "new")
     equal, old, new = _pair_in_turn(old, new, _EQUAL)
     same_shape = ~pl.col("reshaped")
