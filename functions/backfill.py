@@ -2,7 +2,6 @@
 
 import azure.functions as func
 
-from shared.plan.backfill import backfill_request
 from shared.process import engine
 
 blueprint = func.Blueprint()
@@ -17,5 +16,7 @@ blueprint = func.Blueprint()
 )
 async def backfill(request: func.HttpRequest) -> func.HttpResponse:
     """Answer 202 with the run, or 400 with what is allowed."""
+    from shared.plan.backfill import backfill_request
+
     status, body = await backfill_request(await engine(), request.get_body())
     return func.HttpResponse(body, status_code=status, mimetype="application/json")

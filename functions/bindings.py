@@ -2,8 +2,8 @@
 
 import os
 
+from shared.connection import connection_name
 from shared.plan.schedule import RECONCILE_SCHEDULE, SEED_SCHEDULE, SWEEP_SCHEDULE
-from shared.storage.connection import connection_name
 
 CONNECTION = connection_name(os.environ)
 """The app setting (or prefix of settings) that the queue triggers connect with."""

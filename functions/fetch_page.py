@@ -5,7 +5,6 @@ import azure.functions as func
 from functions.bindings import CONNECTION
 from shared.messages import PAGES
 from shared.process import engine
-from shared.read.fetch_page import fetch_page as step
 
 blueprint = func.Blueprint()
 
@@ -14,4 +13,6 @@ blueprint = func.Blueprint()
 @blueprint.queue_trigger(arg_name="message", queue_name=PAGES, connection=CONNECTION)
 async def fetch_page(message: func.QueueMessage) -> None:
     """Work one message."""
+    from shared.read.fetch_page import fetch_page as step
+
     await step(await engine(), message.get_body())

@@ -4,7 +4,6 @@ import azure.functions as func
 
 from functions.bindings import CONNECTION
 from shared.messages import RUNS
-from shared.orchestrate import orchestrate as step
 from shared.process import engine
 
 blueprint = func.Blueprint()
@@ -14,4 +13,6 @@ blueprint = func.Blueprint()
 @blueprint.queue_trigger(arg_name="message", queue_name=RUNS, connection=CONNECTION)
 async def orchestrate(message: func.QueueMessage) -> None:
     """Work one message."""
+    from shared.orchestrate import orchestrate as step
+
     await step(await engine(), message.get_body())

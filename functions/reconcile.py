@@ -4,7 +4,6 @@ import azure.functions as func
 
 from functions.bindings import RECONCILE
 from shared.process import engine
-from shared.reconcile.reconcile import reconcile_timer
 
 blueprint = func.Blueprint()
 
@@ -13,5 +12,7 @@ blueprint = func.Blueprint()
 @blueprint.timer_trigger(arg_name="timer", schedule=RECONCILE, run_on_startup=False, use_monitor=True)
 async def reconcile(timer: func.TimerRequest) -> None:
     """Reconcile the months that closed lately."""
+    from shared.reconcile.reconcile import reconcile_timer
+
     del timer
     await reconcile_timer(await engine())

@@ -3,7 +3,6 @@
 import azure.functions as func
 
 from functions.bindings import SEED
-from shared.plan.seed import seed_timer
 from shared.process import engine
 
 blueprint = func.Blueprint()
@@ -13,5 +12,7 @@ blueprint = func.Blueprint()
 @blueprint.timer_trigger(arg_name="timer", schedule=SEED, run_on_startup=False, use_monitor=True)
 async def seed(timer: func.TimerRequest) -> None:
     """Seed the run of the tick that just fired."""
+    from shared.plan.seed import seed_timer
+
     del timer
     await seed_timer(await engine())

@@ -4,7 +4,6 @@ import azure.functions as func
 
 from functions.bindings import SWEEP
 from shared.process import engine
-from shared.sweep import sweep as step
 
 blueprint = func.Blueprint()
 
@@ -13,5 +12,7 @@ blueprint = func.Blueprint()
 @blueprint.timer_trigger(arg_name="timer", schedule=SWEEP, run_on_startup=False, use_monitor=True)
 async def sweep(timer: func.TimerRequest) -> None:
     """Sweep once."""
+    from shared.sweep import sweep as step
+
     del timer
     await step(await engine())

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from shared.connection import ConnectionProblems, StorageConnection, storage_connection
 from shared.days import TABLE as DAYS_TABLE
 from shared.days import DayBook
 from shared.edge import Clock, Edge, direct, utc_now
@@ -23,7 +24,6 @@ from shared.settings import Settings, SettingsError
 from shared.settings import load as load_settings
 from shared.staging import Staging
 from shared.storage.account import Storage
-from shared.storage.connection import ConnectionProblems, StorageConnection, storage_connection
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,20 @@
 import asyncio
 import os
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
-from shared.engine import Engine, open_engine
+if TYPE_CHECKING:
+    from shared.engine import Engine
 
 _stack = AsyncExitStack()
-_opened: Engine | None = None
+_opened: "Engine | None" = None
 _opening = asyncio.Lock()
 
 
-async def engine() -> Engine:
+async def engine() -> "Engine":
     """Give the engine, opened on first use and kept for the life of the process."""
+    from shared.engine import open_engine  # noqa: PLC0415 - a host that only lists its functions needs none
+
     global _opened  # noqa: PLW0603 - one engine per process is what this module is
     async with _opening:
         if _opened is None:

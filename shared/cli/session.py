@@ -21,12 +21,12 @@ from shared.cli.reconcile import reconcile
 from shared.cli.run import run
 from shared.cli.status import status
 from shared.cli.verify import verify
+from shared.connection import ConnectionProblems
 from shared.engine import Engine, open_engine, read_settings
 from shared.messages import BadMessage
 from shared.scope_list import scopes_named
 from shared.scopes import Scope
 from shared.settings import Settings, SettingsError
-from shared.storage.connection import ConnectionProblems
 from shared.storage.errors import StorageError
 from shared.versions import UnreadableError
 

@@ -5,14 +5,14 @@ over the SDK, whose clients are imported on first use, `packing` spreads bytes o
 the tree of what can go wrong.
 """
 
-from shared.storage.account import Storage
-from shared.storage.blobs import Blob, BlobItem, Blobs
-from shared.storage.connection import (
+from shared.connection import (
     ConnectionProblems,
     StorageConnection,
     connection_name,
     storage_connection,
 )
+from shared.storage.account import Storage
+from shared.storage.blobs import Blob, BlobItem, Blobs
 from shared.storage.errors import Busy, Conflict, Missing, Refused, StorageError, TooLarge, Unavailable
 from shared.storage.packing import pack, pack_json, unpack, unpack_json
 from shared.storage.queues import Message, Queues

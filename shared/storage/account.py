@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from shared.connection import StorageConnection
     from shared.edge import Edge
-    from shared.storage.connection import StorageConnection
 
 
 class Storage:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from azure.storage.blob.aio import BlobServiceClient
     from azure.storage.queue.aio import QueueServiceClient
 
+    from shared.connection import StorageConnection
     from shared.edge import Call, Edge
-    from shared.storage.connection import StorageConnection
 
 T = TypeVar("T")
 
