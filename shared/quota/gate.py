@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
-from shared.quota.limits import Limit, spare
-from shared.quota.places import Gate, Taken, due, pause, take, unpack_places
+from shared.quota.limits import Limit, Used, spare
+from shared.quota.places import Gate, Taken, due, learn, pause, take, unpack_places
 from shared.storage.errors import Conflict
 from shared.storage.packing import pack, unpack
 from shared.storage.rows import Insert, Operation, Replace, Row, quoted
@@ -74,6 +74,7 @@ class QuotaGate:
         self._tenant = tenant
         self._scope = scope
         self._turn = asyncio.Lock()
+        self._known = Gate()
 
     async def take(self, scope_key: str, now: datetime) -> Turn:
         """Take the earliest place from `now` on that tenant and scope have free; two Table calls when unraced.
@@ -133,6 +134,20 @@ class QuotaGate:
 
         await self._change(scope_key, pausing)
 
+    async def learn(self, scope_key: str, now: datetime, used: Used) -> None:
+        """Take note of what an answer says of the tenant's quota; no call where it is as this process knows it.
+
+        Raises:
+            Conflict: others were first too many times in a row.
+        """
+        if learn(self._known, self._tenant, now, used) == self._known:
+            return
+
+        def learning(gates: tuple[Gate, Gate]) -> tuple[tuple[Gate, ...], None]:
+            return (learn(gates[0], self._tenant, now, used), gates[1]), None
+
+        await self._change(scope_key, learning)
+
     async def waits_until(self, scope_key: str) -> datetime | None:
         """Give the time until which a holder of the scope's last place waits: that is progress.
 
@@ -159,6 +174,7 @@ class QuotaGate:
                         await self._tables.batch(TABLE, writes)
                 except Conflict:
                     continue
+                self._known = gates[0]
                 return result
         raise Conflict(f"{TABLE} {PARTITION}")
 
@@ -168,6 +184,7 @@ class QuotaGate:
         rows = await self._tables.query(TABLE, f"PartitionKey eq {quoted(PARTITION)} and ({either})")
         found = {row.rk: row for row in rows}
         tenant, scope = (_held(key, found.get(key)) for key in keys)
+        self._known = tenant.gate
         return tenant, scope
 
 

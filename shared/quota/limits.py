@@ -1,8 +1,8 @@
 """Limits: how many requests a window of time may hold."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 _LIMIT = re.compile(r"([0-9]{1,9})/([0-9]{0,6})([smh])", re.ASCII)
@@ -20,6 +20,14 @@ class Limit:
     def __post_init__(self) -> None:
         if self.count < 1 or self.per <= timedelta(0):
             raise ValueError("a limit needs at least one request in a time above zero")
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What an answer says of the tenant's quota: units that it took, and how many are left of each span's limit."""
+
+    units: int = 1
+    left: Mapping[timedelta, int] = field(default_factory=dict)
 
 
 def slowest(limits: Sequence[Limit]) -> timedelta:

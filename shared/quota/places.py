@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from shared.quota.limits import Limit
+from shared.quota.limits import Limit, Used
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -30,6 +30,9 @@ _BURST = 1000
 _STRETCH_PERCENT = 3
 _LONGEST_STRETCH = timedelta(seconds=2)
 """What one request may be later than another without a window overflowing at the provider."""
+
+_FEW = 5
+"""A fifth of a limit."""
 
 _CLOCK_SKEW = timedelta(minutes=1)
 """Places are kept this much longer than they count, for workers whose clocks are behind."""
@@ -96,6 +99,25 @@ def pause(gate: Gate, now: datetime, wait: timedelta) -> Gate:
     start = bisect_left(gate.places, now)
     moved = tuple(place + more for place in gate.places[start:])
     return replace(gate, places=gate.places[:start] + moved, resume_at=until, shift=gate.shift + more)
+
+
+def learn(gate: Gate, limits: Sequence[Limit], now: datetime, used: Used) -> Gate:
+    """Keep places for requests that this gate did not give away, and the service has counted.
+
+    These are the units of a request beyond the first, and what others took: nobody knows when, so it is spread over
+    the whole span. Less than a fifth of a limit is left to chance: the service counts a request when it comes, the
+    gate when it may go.
+    """
+    places = [*gate.places, *[now] * min(used.units - 1, _BURST)]
+    for limit in sorted(limits, key=lambda limit: limit.per, reverse=True):
+        left = used.left.get(limit.per)
+        if left is None:
+            continue
+        known = sum(now - limit.per < place <= now for place in places)
+        others = min(limit.count - left - known, _BURST)
+        if others * _FEW > limit.count:
+            places += [now - limit.per * (2 * number + 1) / (2 * others) for number in range(others)]
+    return gate if len(places) == len(gate.places) else replace(gate, places=tuple(sorted(places)))
 
 
 def due(place: datetime, shifts: Sequence[timedelta], gates: Sequence[Gate]) -> datetime:

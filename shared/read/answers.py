@@ -11,13 +11,16 @@ Codes and texts: AZURE-FACTS section 5 in the project's design notes; throttle h
 learn.microsoft.com "Latency and rate limit considerations". Cost Management's own 429 usually has no Retry-After.
 """
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 import msgspec
+
+from shared.quota.limits import Used
 
 READER = "Cost Management Reader 72fafb9e-0641-4937-9268-a91bfd8191a3"
 LONGEST_HINT = timedelta(hours=1)
@@ -27,15 +30,23 @@ BAD_REQUEST = 400
 FARTHEST = timedelta(days=1)
 """How far an answer's date may be from this machine's clock, ahead or back, and still be the service's own."""
 
+_QPU = "x-ms-ratelimit-microsoft.costmanagement-qpu-"
+_SPANS = {
+    "QueriesPerHour": timedelta(hours=1),
+    "QueriesPerMin": timedelta(minutes=1),
+    "QueriesPer10Sec": timedelta(seconds=10),
+}
+_COUNT = re.compile("[0-9]{1,6}")
 _TRANSIENT_404 = "gtmdimensiondataprovider"
 
 
 @dataclass(frozen=True, slots=True)
 class PageAnswer:
-    """A body to read (empty for 204) and the service's own time."""
+    """A body to read (empty for 204), the service's own time, and what the answer says of the tenant's quota."""
 
     body: bytes
     read_at: datetime
+    used: Used = field(default_factory=Used)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +102,7 @@ def classify(
     `headers` have lower-case names; `floor` is the least wait after a 429; `now` dates an answer without Date.
     """
     if status in {200, 204}:
-        return _page(status, body, date_of(headers) or now, now)
+        return _page(status, body, headers, now)
     hint = longest_hint(headers, now)
     if status == 429:  # noqa: PLR2004
         return Throttled(max(floor, hint or floor))
@@ -112,16 +123,29 @@ def classify(
     return Refused(cause, _cure(status, code, message, scope, api), status)
 
 
-def _page(status: int, body: bytes, read_at: datetime, now: datetime) -> Answer:
+def _page(status: int, body: bytes, headers: Mapping[str, str], now: datetime) -> Answer:
+    read_at = date_of(headers) or now
     if far_off(read_at, now):
         said = f"the answer is dated {read_at.isoformat()}, the clock of this machine says {now.isoformat()}"
         # The later reading counts, so this one would be replaced by none, or would itself replace none.
         return Transient("WrongDate", f"{said}: a cache or proxy answered, or one of the clocks is wrong")
     if status == 204:  # noqa: PLR2004
-        return PageAnswer(b"", read_at)
+        return PageAnswer(b"", read_at, used(headers))
     if not body.strip():
         return Transient("TornBody", "200 without a body; no data is 204 or a body without rows")
-    return PageAnswer(body, read_at)
+    return PageAnswer(body, read_at, used(headers))
+
+
+def used(headers: Mapping[str, str]) -> Used:
+    """Read what an answer says of the tenant's quota; what cannot be read says nothing."""
+    units = headers.get(f"{_QPU}consumed", "")
+    told = (part.partition(":") for part in headers.get(f"{_QPU}remaining", "").split(","))
+    left = {
+        _SPANS[name.strip()]: int(number)
+        for name, _, number in told
+        if name.strip() in _SPANS and _COUNT.fullmatch(number)
+    }
+    return Used(max(1, int(units)) if _COUNT.fullmatch(units) else 1, left)
 
 
 def longest_hint(headers: Mapping[str, str], now: datetime) -> timedelta | None:

@@ -23,7 +23,7 @@ from shared.read.billing_period import untold_period
 from shared.read.comparing import compare, left_out, repeat, variants
 from shared.read.shape import shape_of
 from shared.read.sources import reader_of
-from shared.read.turn import charged, give_way, take_turn, try_again
+from shared.read.turn import charged, give_way, heed, take_turn, try_again
 from shared.read.vanishing import unconfirmed, vanishes
 from shared.registry import pages
 from shared.registry.generations import Generation
@@ -92,6 +92,7 @@ async def _control(engine: Engine, piece: Slice, generation: Generation, turn: P
     answer = await engine.api.post(url, asked, piece.scope)
     match answer:
         case PageAnswer():
+            await heed(engine, engine.gate, piece, answer)
             return await _compare(engine, piece, generation, turn, answer)
         case Throttled(wait):
             await give_way(engine, engine.gate, piece, turn, wait)

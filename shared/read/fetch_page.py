@@ -16,7 +16,7 @@ from shared.read.cursors import CURSOR_LIMIT, used
 from shared.read.new_columns import tell_of_new
 from shared.read.overlap import Overlap
 from shared.read.sources import Answered, reader_of
-from shared.read.turn import charged, give_way, take_turn, try_again
+from shared.read.turn import charged, give_way, heed, take_turn, try_again
 from shared.registry import pages
 from shared.registry.generations import Generation
 from shared.registry.pages import DaySums, Page, Repeated
@@ -107,6 +107,7 @@ async def _read(engine: Engine, piece: Slice, generation: Generation, item: Page
     answer = await reader.ask(engine, piece, None if previous is None else previous.cursor_out)
     match answer:
         case PageAnswer():
+            await heed(engine, gate, piece, answer)
             await _take(engine, piece, generation, turn, answer)
         case Throttled(wait):
             await give_way(engine, gate, piece, turn, wait)

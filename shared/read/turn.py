@@ -15,7 +15,7 @@ from shared.events import RETRIED, THROTTLED, emit
 from shared.messages import PageItem
 from shared.quota.gate import QuotaGate, Turn
 from shared.read import ending
-from shared.read.answers import Transient
+from shared.read.answers import PageAnswer, Transient
 from shared.registry.pages import Page
 from shared.runs import Slice, SliceState
 from shared.storage.errors import Conflict
@@ -77,6 +77,13 @@ async def give_way(engine: Engine, gate: QuotaGate, piece: Slice, item: PageItem
     await engine.send_page(
         _holding(msgspec.structs.replace(item, throttled=item.throttled + 1), turn, turn.place)
     )
+
+
+async def heed(engine: Engine, gate: QuotaGate, piece: Slice, answer: PageAnswer) -> None:
+    """Let everyone know what an answer says of the quota, where the gate does not know it."""
+    # Others were first, many times: they learn it from their own answers.
+    with suppress(Conflict):
+        await gate.learn(piece.scope_key, engine.clock(), answer.used)
 
 
 async def try_again(engine: Engine, piece: Slice, item: PageItem, answer: Transient) -> None:

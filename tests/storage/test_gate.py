@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 from shared.quota.gate import TABLE, QuotaGate
-from shared.quota.limits import parse_limits
+from shared.quota.limits import Used, parse_limits
 from shared.storage import Storage, storage_connection
 from tests.faults import FaultyEdge
 from tests.laptop import fresh_storage
@@ -79,6 +79,27 @@ async def test_pause_moves_every_place_to_come_of_every_scope() -> None:
         for scope, turn in waiting.items():
             assert await gate.due(scope, turn) == turn.place + timedelta(seconds=45)
         assert (await gate.take("d", NOW)).place >= max(turn.place for turn in waiting.values())
+
+
+async def test_what_an_answer_says_of_others_holds_for_every_worker() -> None:
+    """GIVEN a minute of which others have used all but one WHEN one worker hears of it THEN all of them wait."""
+    async with gates("10/m", "100/m", workers=2) as ((one, other), _):
+        await one.take("a", NOW)
+
+        await one.learn("a", NOW, Used(left={timedelta(minutes=1): 1}))
+
+        places = [(await other.take("b", NOW)).place for _ in range(3)]
+        assert places[0] == NOW < places[1] < places[2]
+
+
+async def test_answer_that_says_what_the_gate_knows_costs_no_call() -> None:
+    async with gates("10/m", "100/m") as ((gate,), edge):
+        await gate.take("a", NOW)
+        edge.heal()
+
+        await gate.learn("a", NOW, Used(left={timedelta(minutes=1): 9}))
+
+        assert edge.made("") == []
 
 
 async def test_nobody_gets_a_place_before_a_pause_is_over() -> None:

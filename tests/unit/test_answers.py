@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from shared.quota.limits import Used
 from shared.read.answers import (
     DETAILS,
     Answer,
@@ -48,6 +49,27 @@ def test_page_carries_its_body_and_the_services_own_time() -> None:
 @pytest.mark.parametrize("headers", [{}, {"date": "yesterday"}], ids=["no date", "bad date"])
 def test_page_without_a_readable_date_is_dated_by_the_worker(headers: Mapping[str, str]) -> None:
     assert answer(204, headers=headers) == PageAnswer(b"", NOW)
+
+
+@pytest.mark.parametrize(
+    ("consumed", "remaining", "expected"),
+    [
+        ("1", "QueriesPerHour:597,QueriesPerMin:57,QueriesPer10Sec:9", (1, {3600: 597, 60: 57, 10: 9})),
+        ("3", "QueriesPerHour:0, QueriesPerDay:5", (3, {3600: 0})),
+        ("0", "", (1, {})),
+        ("many", "QueriesPerHour:-1,QueriesPerMin,:,QueriesPer10Sec:1e3", (1, {})),
+    ],
+)
+def test_page_tells_what_it_used_of_the_quota_and_what_is_left(
+    consumed: str, remaining: str, expected: tuple[int, dict[int, int]]
+) -> None:
+    prefix = "x-ms-ratelimit-microsoft.costmanagement-qpu-"
+    units, left = expected
+
+    found = answer(204, headers={f"{prefix}consumed": consumed, f"{prefix}remaining": remaining})
+
+    spans = {timedelta(seconds=seconds): number for seconds, number in left.items()}
+    assert found == PageAnswer(b"", NOW, Used(units, spans))
 
 
 def test_no_content_is_a_page_without_rows_and_200_without_a_body_is_none() -> None:

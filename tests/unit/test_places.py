@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.quota.limits import Limit, parse_limits
-from shared.quota.places import Gate, Taken, due, pause, take, unpack_places
+from shared.quota.limits import Limit, Used, parse_limits
+from shared.quota.places import Gate, Taken, due, learn, pause, take, unpack_places
 
 START = datetime(2026, 5, 10, 4, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -235,3 +235,54 @@ def test_packed_places_come_back(places: list[datetime]) -> None:
     gate = Gate(places=tuple(sorted(places)))
     assert unpack_places(gate.pack_places()) == gate.places
     assert len(gate.pack_places()) == 8 * len(places)
+
+
+@given(
+    limit=st.builds(Limit, st.integers(1, 60), st.just(HOUR)), own=st.integers(0, 60), left=st.integers(0, 60)
+)
+def test_what_others_used_is_kept_free_of_places_as_far_as_it_is_more_than_a_fifth(
+    limit: Limit, own: int, left: int
+) -> None:
+    """GIVEN own places and fewer left than that leaves THEN as many more stand in the span as are missing."""
+    times = sorted(START - HOUR * number / 61 for number in range(own))
+    others = limit.count - left - own
+
+    learned = learn(Gate(tuple(times)), [limit], START, Used(left={HOUR: left}))
+
+    kept = others if others * 5 > limit.count else 0
+    assert len(learned.places) == own + kept
+    assert list(learned.places) == sorted(learned.places)
+    assert all(START - HOUR < place <= START for place in learned.places)
+    if kept and not left:
+        assert take_one(START, learned, [limit])[0] > START
+
+
+def test_what_others_used_in_an_hour_does_not_use_up_the_minute() -> None:
+    """It is spread over the span that it was counted in, since nobody knows when it was."""
+    gate = learn(Gate(), TENANT, START, Used(left={HOUR: 300}))
+
+    assert len(gate.places) == 300
+    assert take_one(START, gate, TENANT)[0] == START
+
+
+def test_units_of_a_request_beyond_the_first_take_places_too() -> None:
+    _, gate = take_one(START, Gate(), TENANT)
+
+    gate = learn(gate, TENANT, START, Used(units=12))
+
+    assert take_one(START, gate, TENANT)[0] >= START + 10 * SECOND
+
+
+def test_what_the_gate_knows_and_spans_that_are_no_limit_of_its_own_change_nothing() -> None:
+    _, gate = take_one(START, Gate(), TENANT)
+
+    known = {HOUR: 599, timedelta(minutes=1): 59, 10 * SECOND: 11}
+
+    assert learn(gate, TENANT, START, Used(left=known)) is gate
+    assert learn(gate, SCOPE, START, Used(left={HOUR: 0, 10 * SECOND: 0})) is gate
+
+
+def test_absurd_figures_fill_no_memory() -> None:
+    limits = [Limit(10**9, HOUR)]
+
+    assert len(learn(Gate(), limits, START, Used(units=10**6, left={HOUR: 0})).places) <= 2000
