@@ -2,14 +2,19 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+
+import pytest
 
 from infra.local.simulator import Tenant
 from shared.messages import PAGES
 from shared.plan.seed import Order, finish_seeding, seed, seed_timer
+from shared.plan.sizes import PAGES as PAGES_OF_A_WINDOW
+from shared.plan.windows import Window
 from shared.runs import RunStatus
 from tests.faults import dies
 from tests.laptop import Laptop, laptop
+from tests.truth import truth_of
 
 
 @asynccontextmanager
@@ -33,6 +38,7 @@ async def test_slices_are_written_before_the_run_and_the_run_before_its_messages
         await bench.seed()
 
         assert bench.edge.made("") == [
+            "table query CostDays",
             "table batch CostRuns",
             "table insert CostRuns",
             *["queue send cost-pages"] * 2,
@@ -210,3 +216,30 @@ async def test_order_is_planned_per_metric_scope_and_window() -> None:
 
         planned = {(one.metric, one.scope, one.first, one.last) for one in await bench.slices(run)}
         assert len(planned) == 2 * 2 * 2
+
+
+@pytest.mark.parametrize(("rows", "size", "windows"), [(60, 1, 4), (60, 2, 4), (60, 3, 2), (60, 50, 1)])
+async def test_very_large_scope_is_read_in_shorter_windows_once_its_size_is_known(
+    rows: int, size: int, windows: int
+) -> None:
+    """GIVEN a window of too many pages WHEN it is read again THEN each has at most so many, or is one day."""
+    first = date(2026, 5, 10)
+    tenant = Tenant(6, subscriptions=1, days=4, rows_per_day=rows, first_day=first)
+    async with laptop(tenant, COST_PAGE_SIZE=str(size)) as bench:
+        bench.clock.ahead = datetime(2026, 5, 14, 12, tzinfo=UTC) - datetime.now(UTC)
+        assert len(await bench.slices(await bench.run())) == 1
+
+        run = await bench.run()
+
+        pieces = sorted(await bench.slices(run), key=lambda piece: piece.first)
+        assert len(pieces) == windows
+        days = [day for piece in pieces for day in Window(piece.first, piece.last).days]
+        assert days == list(tenant.days)
+        largest = max(len(tenant.charges(day, tenant.subscriptions[0])) for day in tenant.days)
+        assert all(
+            piece.first == piece.last
+            or ((piece.last - piece.first).days + 1) * largest <= PAGES_OF_A_WINDOW * size
+            for piece in pieces
+        )
+        assert run.status is RunStatus.COMPLETE
+        assert await bench.totals() == truth_of(tenant)
