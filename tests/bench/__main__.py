@@ -7,11 +7,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.bench import calls, imports, page_path, quota
+from tests.bench import calls, imports, page_path, publish, quota
 from tests.bench.figures import Figure, described, machine, table
 
 PARTS: Mapping[str, Callable[[], Iterator[Figure]]] = {
     "pages": page_path.figures,
+    "publish": publish.figures,
     "calls": calls.figures,
     "imports": imports.figures,
     "quota": quota.figures,
