@@ -198,9 +198,9 @@ async def test_confirming_takes_one_look_at_the_days_however_many_are_gone() -> 
         for day in tenant.days[:5]:
             tenant.put(day, tenant.subscriptions[-1], ())
         await bench.run(wide, accept_vanished=True)
+        run = await bench.seed(narrow)
         bench.edge.heal()
 
-        run = await bench.seed(narrow)
         await bench.drain(PAGES)
 
         assert await states(bench, run) == {narrow: SliceState.RECONCILED}
