@@ -9,9 +9,11 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any, NoReturn
 
 import msgspec
+import numpy as np
 
 from shared.read.query import COST, DAY, QUANTITY, columns
 
@@ -77,6 +79,16 @@ def named(value: object) -> str:
     return f"{kind} {text[:60]!r}"
 
 
+def _number_texts(values: list[bytes | int]) -> list[str]:
+    """Do as `number_text` does, without a line of Python for each."""
+    whole = np.fromiter(map(isinstance, values, repeat(int)), dtype=bool, count=len(values))
+    texts = np.array(values, dtype=object)
+    texts[whole] = list(map(str, texts[whole]))
+    texts[~whole] = list(map(bytes.decode, texts[~whole]))
+    found: list[str] = texts.tolist()
+    return found
+
+
 @contextmanager
 def many_objects() -> Iterator[None]:
     """Put off the search for reference cycles: it walks through all of a page's values again and again.
@@ -124,8 +136,8 @@ def _read(body: bytes, wanted: Sequence[str]) -> Table:
     texts = {name: _column(values, positions[name], name, _TEXT) for name in wanted}
     return Table(
         texts=texts,
-        cost=list(map(number_text, _column(values, positions[COST], COST, NUMBER))),
-        quantity=list(map(number_text, _column(values, positions[QUANTITY], QUANTITY, NUMBER))),
+        cost=_number_texts(_column(values, positions[COST], COST, NUMBER)),
+        quantity=_number_texts(_column(values, positions[QUANTITY], QUANTITY, NUMBER)),
         days=_column(values, positions[DAY], DAY, _WHOLE),
         rows=len(rows),
         next_link=link or None,
