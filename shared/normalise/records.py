@@ -169,7 +169,12 @@ def _days(numbers: list[int]) -> pl.Series:
         row = next(row for row, number in enumerate(numbers) if days[number] is None)
         raise SchemaDriftError(f"column `{DAY}`, row {row}: {numbers[row]} is no day")
     told = pl.Series(DAY, numbers, dtype=pl.Int64)
-    return told.replace_strict(list(days), list(days.values()), return_dtype=pl.Date)
+    # Without a row there is nothing to replace, and nothing that would say what with.
+    return (
+        told.cast(pl.Date)
+        if told.is_empty()
+        else told.replace_strict(list(days), list(days.values()), return_dtype=pl.Date)
+    )
 
 
 def _day(number: int) -> date | None:

@@ -152,6 +152,12 @@ def test_rows_outside_the_window_are_dropped_and_counted() -> None:
     assert (len(read.frame), len(read.identities), read.outside) == (1, 1, 2)
 
 
+def test_page_without_rows_has_nothing_to_add_up() -> None:
+    read = made()
+
+    assert (len(read.frame), read.outside, read.sums("ActualCost"), read.digests()) == (0, 0, {}, {})
+
+
 @pytest.mark.parametrize("day", [20260599, 0, -20260510, 2026051, 202605100, 20260230])
 def test_number_that_is_no_day_is_drift_with_its_row(day: int) -> None:
     with pytest.raises(SchemaDriftError, match=f"column `UsageDate`, row 1: {day} is no day"):
