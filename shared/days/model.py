@@ -153,8 +153,9 @@ class PublishedFile:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A partition as it was last written: whether the day was settled then, and the fingerprint of its rows."""
+    """A partition as it was last written: when, whether the day was settled then, and the fingerprint of its rows."""
 
+    at: datetime
     settled: bool
     fingerprint: str
 

@@ -193,6 +193,7 @@ def _publication(row: Row) -> Publication:
     for owned in publication.owned.values():
         _demand_finite("owned", owned.totals)
     for written in (publication.written or {}).values():
+        _demand_zones("written", written.at)
         demand(_SHA256.fullmatch(written.fingerprint) is not None, "written", written.fingerprint)
     is_hash = _SHA256.fullmatch(publication.aside_sha256) is not None
     demand(

@@ -2,22 +2,23 @@
 
 Whoever publishes next begins with these: what was never published must not stand in the history as if it had been
 believed. On a settled day a publisher only adds rows and ends others, each at the time of its publication, so what it
-wrote is taken back by its times, until the file is the very one that was left, by its hash. Not by the times alone:
-a publisher that was overtaken writes under an earlier one than the publication that overtook it. Of a day that was
-open rows are replaced in place; if such a day is settled now, nobody knows any more what was believed of it at that
-moment, unless its publisher replaced none.
+wrote is taken back by its times, until the file is the very one that was left, by its hash or by what its rows come
+to. Not by the times alone: a publisher that was overtaken writes under an earlier one than the publication that
+overtook it. Of a day that was open rows are replaced in place; if such a day is settled now, nobody knows any more
+what was believed of it at that moment, unless its publisher replaced none.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import polars as pl
 
-from shared.days import PublishedFile
+from shared.days import Publication, PublishedFile, Written
 from shared.engine import Engine
 from shared.ledger.classify import until
 from shared.ledger.files import ledger_path
+from shared.ledger.fingerprint import fingerprint
 from shared.ledger.hold import aside_of
 from shared.ledger.partitions import Left
 from shared.ledger.standing import Standing
@@ -65,7 +66,7 @@ def _left(
         return Left({name: frame.clear() for name, frame in ledger.items()})
     if publication.mixed:
         return Left({**ledger, **aside}, whole=False)
-    back = {**as_described(standing, ledger, described, publication.files), **aside}
+    back = {**as_described(standing, ledger, described, publication), **aside}
     exact = frozenset(back)
     if exact >= ledger.keys():
         return Left(back, exact=exact)
@@ -86,21 +87,29 @@ def as_described(
     standing: Standing,
     ledger: Mapping[str, pl.DataFrame],
     described: Mapping[str, PublishedFile],
-    files: Iterable[PublishedFile],
+    publication: Publication,
 ) -> dict[str, pl.DataFrame]:
-    """Give the partitions as they were when `files` were written, those alone that can be taken back to that."""
-    hashes = {file.path: file.sha256 for file in files}
+    """Give the partitions as they were at a publication, those alone that can be taken back to that."""
+    hashes = {file.path: file.sha256 for file in publication.files}
+    written = publication.written or {}
     back = {
         name: _when(
-            frame, described[name].sha256, hashes.get(ledger_path(standing.metric, standing.day, name))
+            frame,
+            described[name].sha256,
+            hashes.get(ledger_path(standing.metric, standing.day, name)),
+            written.get(name),
         )
         for name, frame in ledger.items()
     }
     return {name: frame for name, frame in back.items() if frame is not None}
 
 
-def _when(frame: pl.DataFrame, now: str, then: str | None) -> pl.DataFrame | None:
-    """Take a partition back to when its file's hash was another one, None where there was none."""
+def _when(frame: pl.DataFrame, now: str, then: str | None, written: Written | None) -> pl.DataFrame | None:
+    """Take a partition back to when its file's hash was another one, None where there was none.
+
+    Equal rows may be written in other bytes, by another release or out of other buffers: these are known by their
+    fingerprint.
+    """
     if now == then or (then is None and frame.is_empty()):
         return frame
     nothing = frame.clear()
@@ -112,4 +121,8 @@ def _when(frame: pl.DataFrame, now: str, then: str | None) -> pl.DataFrame | Non
     for back in (*earlier, nothing):
         if hashlib.sha256(encode(back)).hexdigest() == then:
             return back
+    if written is not None:
+        for back in (frame, *(until(frame, at) for at in times[1:])):
+            if fingerprint(back) == written.fingerprint:
+                return back
     return None

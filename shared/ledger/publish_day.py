@@ -7,7 +7,7 @@ that was overtaken loses a condition and starts over from what stands now.
 import hashlib
 from contextlib import suppress
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 import polars as pl
@@ -19,9 +19,10 @@ from shared.ledger.believed import Believed, believed, current_rows, lasting
 from shared.ledger.columns import COST_COLUMN
 from shared.ledger.daily import TotalError, adding_up, daily
 from shared.ledger.files import PublishedFiles, daily_path, manifest_path
+from shared.ledger.fingerprint import fingerprint
 from shared.ledger.hold import forget, hold
 from shared.ledger.left import left_by_publication
-from shared.ledger.lost_history import demand_history, fingerprint
+from shared.ledger.lost_history import demand_history
 from shared.ledger.manifest import alike, disagreements, manifest, status_of
 from shared.ledger.ownership import Assignment, Claim, assign
 from shared.ledger.partitions import Partition, current, lay_over, write
@@ -153,7 +154,7 @@ async def _bring_up_to(engine: Engine, run: Run, files: PublishedFiles, standing
         files=tuple(written),
         known_since=standing.known_since(as_of, whole=left.whole or not settled),
         ended={part.subscription: part.ended for part in partitions if part.ended},
-        written=_written(standing, partitions, settled=settled),
+        written=_written(standing, partitions, as_of, settled=settled),
         disagrees=disagreements(owned, engine.settings.control_tolerance),
         alike=_alike(standing, beliefs, owned, engine.settings.control_tolerance),
         owned=counts,
@@ -228,11 +229,13 @@ def _owned(standing: Standing, rows: pl.DataFrame) -> dict[str, Owned]:
     }
 
 
-def _written(standing: Standing, partitions: list[Partition], *, settled: bool) -> dict[str, Written]:
+def _written(
+    standing: Standing, partitions: list[Partition], as_of: datetime, *, settled: bool
+) -> dict[str, Written]:
     """Tell how each partition was last written; of one that an earlier release wrote, nobody knows."""
     before = {} if standing.publication is None else standing.publication.written or {}
     now = {
-        part.subscription: Written(settled, fingerprint(part.restated.frame))
+        part.subscription: Written(as_of, settled, fingerprint(part.restated.frame))
         for part in partitions
         if part.to_write
     }

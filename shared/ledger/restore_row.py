@@ -58,7 +58,7 @@ async def _is_published(engine: Engine, standing: Standing, announced: Announced
 async def _is_whole(files: PublishedFiles, standing: Standing, announced: Announced) -> bool:
     """Tell whether every ledger file that was announced can be found again."""
     ledger, described = await ledger_of(files, standing)
-    found = as_described(standing, ledger, described, announced.publication.files)
+    found = as_described(standing, ledger, described, announced.publication)
     paths = (file.path for file in announced.publication.files)
     named = (subscription_of(path, standing.metric, standing.day) for path in paths)
     return found.keys() >= {*named} - {None}

@@ -158,7 +158,7 @@ async def test_day_of_3000_subscriptions_is_remembered_with_all_its_files_and_sc
         files=files,
         ended={str(scope.subscription_id): number for number, scope in enumerate(scopes, 1)},
         written={
-            str(scope.subscription_id): Written(settled=True, fingerprint=os.urandom(32).hex())
+            str(scope.subscription_id): Written(NOW, settled=True, fingerprint=os.urandom(32).hex())
             for scope in scopes
         },
         alike={

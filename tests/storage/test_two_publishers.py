@@ -5,18 +5,23 @@ day from ever being published again, for its history could not be found.
 """
 
 import asyncio
-from dataclasses import dataclass, field
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 
 import polars as pl
 import pytest
 
-from infra.local.simulator import restate
+from infra.local.simulator import Charge, restate
 from shared.edge import Call
 from shared.engine import Engine
+from shared.ledger import files
 from shared.ledger.publish_day import publish_day
 from shared.runs import RunStatus
+from shared.staging import VERSION_KEY, encode
+from shared.versions import VERSION
 from tests.faults import FaultyEdge, dies
 from tests.laptop import Laptop, laptop
 from tests.storage.test_half_published import to_publish
@@ -130,48 +135,105 @@ async def test_neither_publishes_over_what_the_other_has_replaced(
         assert await bench.totals() == truth_of(tenant)
 
 
+class Slow:
+    """A publisher that takes a row of one subscription away, and is overtaken before it writes.
+
+    Whoever overtakes it finds that row again, so that file is left alone; it changes the other subscription's.
+    """
+
+    def __init__(self, bench: Laptop, engine: Engine) -> None:
+        self.bench, self.engine = bench, engine
+        (self.day,) = bench.tenant.days
+        self.subscription, self.other = bench.tenant.subscriptions
+        self.first = bench.tenant.charges(self.day, self.subscription)
+        least = min(self.first, key=lambda charge: abs(charge.actual or Decimal(10**6)))
+        self.less = [charge for charge in self.first if charge is not least]
+
+    def at(self, hours: float) -> None:
+        """Let it be so many hours after the day began."""
+        moment = datetime.combine(self.day, time(), UTC) + timedelta(hours=hours)
+        self.bench.clock.ahead = moment - datetime.now(UTC)
+
+    def says(self, charges: Sequence[Charge]) -> None:
+        self.bench.tenant.put(self.day, self.subscription, charges)
+
+    async def wakes(self, *, found: float, overtaken: float) -> None:
+        """Let it read at one time and write at another, when a newer one has published."""
+
+        async def newer(_: Call) -> None:
+            self.at(overtaken)
+            self.says(self.first)
+            restate(self.bench.tenant, 2, subscription=self.other)
+            self.bench.engine, mine = self.engine, self.bench.engine
+            assert (await self.bench.run()).status is RunStatus.COMPLETE
+            self.bench.engine = mine
+
+        self.at(found)
+        self.says(self.less)
+        body = await to_publish(self.bench)
+        self.bench.edge.heal()
+        self.bench.edge.meanwhile("blob put costs/ledger", newer)
+        await publish_day(self.bench.engine, body)
+        await self.bench.drain()
+
+    async def demand_no_lasting_harm(self) -> None:
+        assert (await self.bench.run()).status is RunStatus.COMPLETE
+        assert await self.bench.totals() == truth_of(self.bench.tenant)
+
+
 @pytest.mark.parametrize("came_last", [False, True])
 async def test_publisher_that_found_the_day_open_and_wakes_when_it_is_settled_does_no_lasting_harm(
     *, came_last: bool
 ) -> None:
-    """It replaces rows in a file that the newer one left alone, for there the old cost stands again.
-
-    What it takes away may be all that came with the file's last publication: then it leaves an older one.
-    """
-    tenant = tenant_of(days=1)
-    (day,) = tenant.days
-    settles = datetime.combine(day, time(), UTC) + timedelta(hours=72)
-    subscription, other = tenant.subscriptions
-    async with laptop(tenant) as bench, bench.other() as (engine, _):
-
-        def at(moment: datetime) -> None:
-            bench.clock.ahead = moment - datetime.now(UTC)
-
-        async def newer(_: Call) -> None:
-            at(settles + timedelta(minutes=10))
-            tenant.put(day, subscription, first)
-            restate(tenant, 2, subscription=other)
-            bench.engine, mine = engine, bench.engine
-            assert (await bench.run()).status is RunStatus.COMPLETE
-            bench.engine = mine
-
-        first = tenant.charges(day, subscription)
-        least = min(first, key=lambda charge: abs(charge.actual or Decimal(10**6)))
-        less = [charge for charge in first if charge is not least]
+    """What it takes away may be all that came with the file's last publication: then it leaves an older one."""
+    async with laptop(tenant_of(days=1)) as bench, bench.other() as (engine, _):
+        slow = Slow(bench, engine)
         if came_last:
-            at(settles - timedelta(minutes=30))
-            tenant.put(day, subscription, less)
+            slow.at(71.5)
+            slow.says(slow.less)
             await bench.run()
-        at(settles - timedelta(minutes=20))
-        tenant.put(day, subscription, first)
+        slow.at(71.6)
+        slow.says(slow.first)
         await bench.run()
-        tenant.put(day, subscription, less)
-        at(settles - timedelta(minutes=10))
-        body = await to_publish(bench)
-        bench.edge.heal()
-        bench.edge.meanwhile("blob put costs/ledger", newer)
-        await publish_day(bench.engine, body)
-        await bench.drain()
 
-        assert (await bench.run()).status is RunStatus.COMPLETE
-        assert await bench.totals() == truth_of(tenant)
+        await slow.wakes(found=71.8, overtaken=72.2)
+
+        await slow.demand_no_lasting_harm()
+
+
+async def test_publisher_that_found_the_day_open_again_by_a_longer_setting_does_no_lasting_harm() -> None:
+    """By the shorter one the file was written when the day was settled."""
+    async with laptop(tenant_of(days=1), COST_SETTLE_HOURS="24") as bench, bench.other() as (engine, _):
+        longer = replace(bench.engine.settings, settle=timedelta(hours=72))
+        slow = Slow(bench, replace(engine, settings=longer))
+        slow.at(60)
+        await bench.run()
+        bench.engine = replace(bench.engine, settings=longer)
+
+        await slow.wakes(found=80, overtaken=100)
+
+        await slow.demand_no_lasting_harm()
+
+
+async def test_publisher_that_is_overtaken_over_a_file_of_another_release_does_no_lasting_harm(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The same rows in other bytes: they are known by what they come to."""
+    async with laptop(tenant_of(days=1)) as bench, bench.other() as (engine, _):
+        slow = Slow(bench, engine)
+        slow.at(100)
+        with monkeypatch.context() as other_release:
+            other_release.setattr(files, "encode", other_bytes)
+            await bench.run()
+
+        await slow.wakes(found=110, overtaken=120)
+
+        await slow.demand_no_lasting_harm()
+
+
+def other_bytes(frame: pl.DataFrame) -> bytes:
+    """Write a frame as another release may."""
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, compression="zstd", compression_level=9, metadata={VERSION_KEY: str(VERSION)})
+    assert buffer.getvalue() != encode(frame)
+    return buffer.getvalue()

@@ -130,7 +130,7 @@ PUBLICATION = Publication(
     manifest_etag='"0x2"',
     known_since=NOW,
     ended={"0a": 2},
-    written={"0a": Written(settled=True, fingerprint="0" * 64)},
+    written={"0a": Written(NOW, settled=True, fingerprint="0" * 64)},
     aside="aside/ActualCost/2026-05-10/0a.parquet",
     aside_sha256="0" * 64,
     aside_of=("0a",),
