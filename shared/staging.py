@@ -39,7 +39,11 @@ class StagedPageMissingError(Exception):
 
 
 def encode(frame: pl.DataFrame) -> bytes:
-    """Write a frame as Parquet, Zstandard, with the version of this release; equal frames give equal bytes."""
+    """Write a frame as Parquet, Zstandard, with the version of this release.
+
+    Equal frames give equal bytes, but for large ones (some 50,000 rows): polars may cut these into other pages where
+    their buffers differ.
+    """
     buffer = io.BytesIO()
     frame.write_parquet(
         buffer,
